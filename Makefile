@@ -1,0 +1,103 @@
+# Every developer verb. `make help` prints them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-builtin-rules
+
+ROOT := $(CURDIR)
+NODE := $(ROOT)/node_modules/.bin/node
+export PATH := $(ROOT)/node_modules/.bin:$(PATH)
+JEST := $(NODE) --disable-warning=ExperimentalWarning --experimental-vm-modules node_modules/jest/bin/jest.js
+API ?= real
+LAB ?= lab
+
+BPF_SOURCES := $(wildcard agent/bpf/*.bpf.c)
+BPF_HEADERS := $(wildcard agent/bpf/lib/*.h)
+BPF_OBJECTS := $(BPF_SOURCES:agent/bpf/%.bpf.c=build/bpf/%.bpf.o)
+TEST_OBJECTS := $(BPF_SOURCES:agent/bpf/%.bpf.c=build/bpf/test/%.bpf.o)
+BPF_CFLAGS := -O2 -g --target=bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -Iagent/bpf -I/usr/include/$(shell uname -m)-linux-gnu
+
+##@ The front door
+.PHONY: demo lab lab-down test help
+demo: build tools ## The rack lab end to end, with a verdict table (API=files: without an API server)
+	tools/run-lab.sh demo --api=$(API)
+
+lab: build tools ## The same lab, left running; prints what to try
+	tools/run-lab.sh up --api=$(API)
+
+lab-down: ## Ends the lab and cleans up
+	tools/run-lab.sh down
+
+test: build tools ## Everything CI runs: check, unit, kernel and end-to-end tests
+	tools/run-tests.sh all
+
+##@ Building
+.PHONY: build deps ts proto native bpf cni tools
+build: deps proto native bpf cni ts ## Everything but the control plane
+
+deps: build/.deps node_modules/.stamp ## Debian packages and npm packages
+build/.deps: tools/apt-packages.txt tools/install-packages.sh
+	tools/install-packages.sh tools/apt-packages.txt
+	@mkdir -p build && touch $@
+node_modules/.stamp: package.json package-lock.json
+	npm ci --no-progress
+	@test -x $(NODE) || { echo "Node 24 was not installed by npm ci: optional packages are missing" >&2; exit 1; }
+	@touch $@
+
+proto: build/.proto ## Code from our .proto and from GoBGP's (read from its pinned module)
+build/.proto: proto/stentor/v1/session.proto $(wildcard tools/gen/*) tools/gobgp/go.mod | node_modules/.stamp
+	tools/gen/proto.sh
+	@mkdir -p build && touch $@
+
+native: build/stentor.node ## The N-API addon
+build/stentor.node: $(wildcard bpf-native/src/*.c bpf-native/src/*.h) | node_modules/.stamp
+	@mkdir -p build
+	cc -std=gnu11 -O2 -g -fPIC -shared -fvisibility=hidden -Wall -Wextra -Werror \
+	  -I node_modules/node-api-headers/include $(wildcard bpf-native/src/*.c) -lbpf -o $@
+
+bpf: $(BPF_OBJECTS) $(TEST_OBJECTS) ## The datapath, and its test build
+build/bpf/%.bpf.o: agent/bpf/%.bpf.c $(BPF_HEADERS)
+	@mkdir -p $(@D)
+	clang-19 $(BPF_CFLAGS) -c $< -o $@
+	llvm-strip-19 -g $@
+build/bpf/test/%.bpf.o: agent/bpf/%.bpf.c $(BPF_HEADERS)
+	@mkdir -p $(@D)
+	clang-19 $(BPF_CFLAGS) -DSTENTOR_TEST -c $< -o $@
+
+cni: build/stentor-cni ## The CNI plugin
+build/stentor-cni: agent/cni/plugin/stentor-cni.c
+	@mkdir -p build
+	cc -std=gnu11 -O2 -static -Wall -Wextra -Werror $< -o $@
+
+ts: | proto ## TypeScript to dist/
+	tsc -p .
+	@mkdir -p dist/proto && rm -rf dist/proto/gen && cp -r proto/gen dist/proto/gen
+	@mkdir -p build/bin && ln -sf ../../cli/stentorctl.sh build/bin/stentorctl
+
+tools: ## Control plane and gobgpd, from PATH, the cache or their pinned Go modules
+	tools/control-plane.sh
+	tools/gobgp.sh
+
+##@ Checking
+.PHONY: check test-unit test-kernel e2e bench fmt clean
+check: build ## Types, lint, import walls, tidy, map layouts
+	oxlint --type-aware
+	$(JEST) --testPathPatterns 'dist/tools/'
+
+test-unit: build ## Pure code and scripts on fakes
+	$(JEST) --maxWorkers=2 --testPathPatterns 'dist/(lib|operator|agent|cli|crds)/' --testPathIgnorePatterns kernel.test.js
+
+test-kernel: build ## Tests that load BPF programs and open namespaces (root)
+	$(JEST) --runInBand --testPathPatterns 'kernel.test.js'
+
+e2e: build tools ## End to end: real control plane, kernel, routers
+	$(JEST) --runInBand --testPathPatterns 'dist/e2e/'
+
+bench: build tools ## Ratios measured in one run, printed as a table
+	tools/run-lab.sh bench
+
+clean: ## What was built here (not the cache of the control plane)
+	rm -rf build dist proto/gen
+
+help: ## This list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {print "\n" substr($$0, 5)} /^[a-z][a-z-]*:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile

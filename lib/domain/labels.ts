@@ -1,0 +1,49 @@
+// Labels with a source, as Cilium's: `k8s:app=web`, `reserved:host`, `cidr:10.0.0.0/8` (pkg/labels/labels.go).
+
+import {compareStrings} from '../core/order.js';
+
+export interface Label {
+  readonly source: string;
+  readonly key: string;
+  readonly value: string;
+}
+
+/** `source:key[=value]`; the first colon splits, a missing source is `unspec`. */
+export function parseLabel(text: string): Label {
+  const equals = text.indexOf('=');
+  const left = equals < 0 ? text : text.slice(0, equals);
+  const value = equals < 0 ? '' : text.slice(equals + 1);
+  const colon = left.indexOf(':');
+  if (colon < 0) return {source: 'unspec', key: left, value};
+  return {source: left.slice(0, colon), key: left.slice(colon + 1), value};
+}
+
+export function formatLabel(label: Label): string {
+  const name = `${label.source}:${label.key}`;
+  return label.value === '' ? name : `${name}=${label.value}`;
+}
+
+/** An immutable label set, sorted by source and key. */
+export class Labels {
+  readonly all: readonly Label[];
+  /** Canonical text: equal sets have equal keys. */
+  readonly key: string;
+
+  constructor(labels: Iterable<Label>) {
+    this.all = [...labels].sort((a, b) => compareStrings(formatLabel(a), formatLabel(b)));
+    this.key = this.all.map(formatLabel).join(';');
+  }
+
+  static parse(texts: Iterable<string>): Labels {
+    return new Labels([...texts].map(parseLabel));
+  }
+
+  /** Values of `key` from `source`; source `any` asks every source. */
+  valuesOf(source: string, key: string): string[] {
+    return this.all.filter((label) => label.key === key && (source === 'any' || label.source === source)).map((label) => label.value);
+  }
+
+  format(): string[] {
+    return this.all.map(formatLabel);
+  }
+}

@@ -1,0 +1,94 @@
+// Rule: the one normalised form of CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and NetworkPolicy.
+
+import type {ObjectRef} from '../core/errors.js';
+import type {IdentityId} from './identity.js';
+import type {Selector} from './selector.js';
+
+export type Direction = 'ingress' | 'egress';
+
+/** Where a rule, and later a map entry, comes from. `ruleIndex` counts items over ingress, ingressDeny, egress, egressDeny. */
+export interface Origin extends ObjectRef {
+  readonly ruleIndex: number;
+}
+
+/** IANA protocol numbers; 0 is the wildcard. */
+export const PROTOCOL_NUMBERS = {
+  ANY: 0, ICMP: 1, IGMP: 2, IPIP: 4, TCP: 6, UDP: 17, IPV6: 41, GRE: 47, ESP: 50, AH: 51, ICMPv6: 58, VRRP: 112, SCTP: 132,
+} as const;
+export type Protocol = keyof typeof PROTOCOL_NUMBERS;
+
+/**
+ * What a rule lets match. `all` is the wildcard (identity 0: everything, known or not). `labels` matches identities by
+ * their labels, `cidr` matches CIDR identities inside `prefix` and outside every `except`. `none` matches nothing.
+ */
+export type Peer =
+  | {readonly kind: 'all'}
+  | {readonly kind: 'none'}
+  | {readonly kind: 'labels'; readonly selector: Selector}
+  | {readonly kind: 'cidr'; readonly prefix: string; readonly except: readonly string[]};
+
+/** `port` 0 is the wildcard; `endPort` is inclusive; for ICMP `port` is the type, kept exact by `exact` (type 0 is a type). */
+export interface PortMatch {
+  readonly protocol: Protocol;
+  readonly port: number;
+  readonly endPort: number;
+  /** Set instead of `port` for a named port. Lower case. */
+  readonly name?: string;
+  /** ICMP only: `port` is a type, also when it is 0. */
+  readonly exact?: boolean;
+}
+
+/** One item of one list of one object, after defaulting, namespace injection and cluster injection. */
+export interface Rule {
+  readonly origin: Origin;
+  readonly subject: Selector;
+  readonly direction: Direction;
+  readonly deny: boolean;
+  /** Whether this item turns on default deny for its direction. */
+  readonly defaultDeny: boolean;
+  /** Union. Empty = selects nothing. */
+  readonly peers: readonly Peer[];
+  /** Union. Null = every protocol and port; empty = matches nothing. */
+  readonly ports: readonly PortMatch[] | null;
+}
+
+/** The subject-independent name of a peer: canonical text of a Peer. Key of the Selector resource on the wire. */
+export type SelectorId = string;
+
+/** One entry of a per-subject policy, over selectors rather than numbers (what the operator streams). */
+export interface PolicyEntry {
+  readonly direction: Direction;
+  readonly deny: boolean;
+  /** `*` for the wildcard peer. */
+  readonly selector: SelectorId;
+  readonly protocol: number;
+  /** 0 with `portPrefixLength` 0 is every port. */
+  readonly port: number;
+  /** 0..16 significant bits of `port`. */
+  readonly portPrefixLength: number;
+  readonly origins: readonly Origin[];
+}
+
+/** Everything one identity is subject to. Not enforced in a direction = everything passes in it. */
+export interface SubjectPolicy {
+  readonly ingressEnforced: boolean;
+  readonly egressEnforced: boolean;
+  readonly entries: readonly PolicyEntry[];
+}
+
+/** Precedence bytes (Cilium ≥ 1.19, pkg/policy/types/entry.go): priority 0 in the upper bits. */
+export const PRECEDENCE_DENY = 0xffffffff;
+export const PRECEDENCE_ALLOW = 0xffffff01;
+export const PRECEDENCE_DEFAULT_ALLOW = 0x00000001;
+
+/** One entry as the kernel's policy map holds it: key (identity, direction, protocol, port/prefix) → verdict. */
+export interface MapStateEntry {
+  readonly direction: Direction;
+  readonly identity: IdentityId;
+  readonly protocol: number;
+  readonly port: number;
+  readonly portPrefixLength: number;
+  readonly deny: boolean;
+  readonly precedence: number;
+  readonly origins: readonly Origin[];
+}

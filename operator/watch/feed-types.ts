@@ -1,0 +1,28 @@
+// What the watch stage hands to the model stage: plain JSON objects by kind and key. Knows no domain type.
+
+export type WatchedKind =
+  | 'Pod' | 'Namespace' | 'Node' | 'ConfigMap' | 'EndpointSlice' | 'NetworkPolicy'
+  | 'CiliumNetworkPolicy' | 'CiliumClusterwideNetworkPolicy' | 'CiliumIdentity' | 'CiliumEndpoint' | 'CiliumNode'
+  | 'CiliumBGPPeeringPolicy';
+
+/** A decoded Kubernetes object. Only `metadata.name` is sure to be there. */
+export type KubeObject = Readonly<Record<string, unknown>> & {
+  readonly metadata: {readonly name: string; readonly namespace?: string; readonly uid?: string; readonly generation?: number;
+    readonly resourceVersion?: string; readonly creationTimestamp?: string; readonly deletionTimestamp?: string;
+    readonly labels?: Readonly<Record<string, string>>; readonly annotations?: Readonly<Record<string, string>>};
+};
+
+/** `key` is `namespace/name`, or `name` for cluster-scoped kinds. `object` null = gone. */
+export interface Change {
+  readonly kind: WatchedKind;
+  readonly key: string;
+  readonly object: KubeObject | null;
+}
+
+export interface Batch {
+  readonly changes: readonly Change[];
+  /** True from the batch on with which every kind has been listed once. Nothing outside is changed before. */
+  readonly inSync: boolean;
+  /** `performance.now()` of the oldest event in it, for the convergence histogram. */
+  readonly receivedAtMs: number;
+}
