@@ -55,7 +55,7 @@ function parseIPv6(text: string): Address | null {
   if (left === null || right === null) return null;
   const missing = 8 - left.length - right.length;
   if (halves.length === 1 ? missing !== 0 : missing < 1) return null;
-  const groups = [...left, ...new Array<number>(halves.length === 1 ? 0 : missing).fill(0), ...right];
+  const groups = [...left, ...Array.from({length: halves.length === 1 ? 0 : missing}, () => 0), ...right];
   const bytes = new Uint8Array(16);
   for (const [i, group] of groups.entries()) {
     bytes[2 * i] = group >> 8;
