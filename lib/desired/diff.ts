@@ -1,7 +1,7 @@
 // NodeState × NodeState → Delta, and back. Versions are content hashes: equal content is never sent again.
 
 import {contentHash} from '../core/hash.js';
-import {canonicalJson, compareStrings} from '../core/order.js';
+import {canonicalJson} from '../core/order.js';
 import type {Delta, NodeState, Resource, ResourceKind, ResourceName, ResourceTypes} from './node-state.js';
 import {resourceId} from './node-state.js';
 import {compareForAdd, compareForRemove} from './order.js';
@@ -11,11 +11,55 @@ export function resource<K extends ResourceKind>(kind: K, key: string, value: Re
   return {kind, key, version: contentHash(canonicalJson(value)), value} as Resource;
 }
 
-/** The name of a whole state: independent of the order in which it came about. */
+/**
+ * The name of a whole state: independent of the order in which it came about. A sum over the resources, so that who
+ * keeps a `StateDigest` pays for what changed and not for what is held.
+ */
 export function stateVersion(state: NodeState): string {
-  if (state.size === 0) return '';
-  const lines = [...state.values()].map((item) => `${resourceId(item)}=${item.version}`).sort(compareStrings);
-  return contentHash(lines.join('\n'));
+  const digest = new StateDigest();
+  for (const item of state.values()) digest.add(item);
+  return digest.version();
+}
+
+/** `stateVersion`, kept incrementally. */
+export class StateDigest {
+  #count = 0;
+  #high = 0;
+  #low = 0;
+
+  add(item: ResourceName & {readonly version: string}): void {
+    this.#count++;
+    this.#mix(item, 1);
+  }
+
+  remove(item: ResourceName & {readonly version: string}): void {
+    this.#count--;
+    this.#mix(item, -1);
+  }
+
+  /** Empty string = nothing held. */
+  version(): string {
+    if (this.#count === 0) return '';
+    return `${hex32(this.#high)}${hex32(this.#low)}`;
+  }
+
+  copy(): StateDigest {
+    const copy = new StateDigest();
+    copy.#count = this.#count;
+    copy.#high = this.#high;
+    copy.#low = this.#low;
+    return copy;
+  }
+
+  #mix(item: ResourceName & {readonly version: string}, sign: 1 | -1): void {
+    const hash = contentHash(`${resourceId(item)}=${item.version}`);
+    this.#high = (this.#high + sign * Number.parseInt(hash.slice(0, 8), 16)) >>> 0;
+    this.#low = (this.#low + sign * Number.parseInt(hash.slice(8), 16)) >>> 0;
+  }
+}
+
+function hex32(n: number): string {
+  return n.toString(16).padStart(8, '0');
 }
 
 export function diffStates(from: NodeState, to: NodeState): Delta {
