@@ -14,6 +14,8 @@ export interface IdentityResource {
   readonly id: IdentityId;
   /** `source:key=value`, sorted. */
   readonly labels: readonly string[];
+  /** Ports that pods of this identity name, for egress rules by name; a name with two numbers is left out. Protocol: IANA number. */
+  readonly namedPorts?: readonly {readonly name: string; readonly protocol: number; readonly port: number}[];
 }
 
 /**

@@ -55,6 +55,9 @@ export interface Rule {
 /** The subject-independent name of a peer: canonical text of a Peer. Key of the Selector resource on the wire. */
 export type SelectorId = string;
 
+/** Why an entry exists that no rule wrote: the node's own host, or `enableDefaultDeny: false`. */
+export type Derived = 'allow-localhost' | 'allow-any';
+
 /** One entry of a per-subject policy, over selectors rather than numbers (what the operator streams). */
 export interface PolicyEntry {
   readonly direction: Direction;
@@ -66,6 +69,15 @@ export interface PolicyEntry {
   readonly port: number;
   /** 0..16 significant bits of `port`. */
   readonly portPrefixLength: number;
+  /**
+   * A named port, in lower case; `port` is then 0. At ingress it is the subject's own port of that name (and runs up to
+   * `endPort`), at egress each peer's. A name that nothing defines matches nothing.
+   */
+  readonly portName?: string;
+  readonly endPort?: number;
+  /** The higher one wins; one of the PRECEDENCE_ words. */
+  readonly precedence: number;
+  readonly derived?: Derived;
   readonly origins: readonly Origin[];
 }
 
@@ -74,6 +86,15 @@ export interface SubjectPolicy {
   readonly ingressEnforced: boolean;
   readonly egressEnforced: boolean;
   readonly entries: readonly PolicyEntry[];
+}
+
+/** `default`: a direction is enforced once a rule of that direction selects the subject. */
+export type EnforcementMode = 'default' | 'always' | 'never';
+
+/** Who a selector stands for: cluster and reserved identities by number, local-scope ones by prefix. Both sorted. */
+export interface Members {
+  readonly identities: readonly IdentityId[];
+  readonly prefixes: readonly string[];
 }
 
 /** Precedence bytes (Cilium ≥ 1.19, pkg/policy/types/entry.go): priority 0 in the upper bits. */
@@ -90,5 +111,6 @@ export interface MapStateEntry {
   readonly portPrefixLength: number;
   readonly deny: boolean;
   readonly precedence: number;
+  readonly derived?: Derived;
   readonly origins: readonly Origin[];
 }

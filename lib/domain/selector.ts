@@ -1,6 +1,7 @@
 // Label selectors over identities' labels: `source:key` with Kubernetes' operators.
 
-import {canonicalJson} from '../core/order.js';
+import {invariant} from '../core/invariant.js';
+import {compareStrings} from '../core/order.js';
 import type {Labels} from './labels.js';
 
 export type Operator = 'In' | 'NotIn' | 'Exists' | 'DoesNotExist';
@@ -38,7 +39,63 @@ function requirementHolds(requirement: Requirement, labels: Labels): boolean {
   }
 }
 
+/** The selector with sorted, distinct requirements and values. */
+export function canonicalSelector(requirements: Iterable<Requirement>): Selector {
+  const byText = new Map<string, Requirement>();
+  for (const requirement of requirements) {
+    const values = [...new Set(requirement.values)].sort(compareStrings);
+    const canonical = {...requirement, values};
+    byText.set(formatRequirement(canonical), canonical);
+  }
+  return {requirements: [...byText].sort(([a], [b]) => compareStrings(a, b)).map(([, requirement]) => requirement)};
+}
+
+/** `key` is `source:key`. */
+export function equalsRequirement(name: string, value: string): Requirement {
+  return requirementOf(name, 'In', [value]);
+}
+
+export function existsRequirement(name: string): Requirement {
+  return requirementOf(name, 'Exists', []);
+}
+
+function requirementOf(name: string, operator: Operator, values: readonly string[]): Requirement {
+  const colon = name.indexOf(':');
+  invariant(colon > 0, 'a requirement names its source', {name});
+  return {source: name.slice(0, colon), key: name.slice(colon + 1), operator, values};
+}
+
 /** Equal selectors have equal keys, whatever the order they were written in. */
 export function selectorKey(selector: Selector): string {
-  return selector.requirements.map((requirement) => canonicalJson(requirement)).sort().join('&');
+  const {requirements} = canonicalSelector(selector.requirements);
+  return requirements.length === 0 ? '{}' : requirements.map(formatRequirement).join(',');
+}
+
+/** `k8s:app=web`, `k8s:app=db|web`, `k8s:app!=web`, `k8s:app`, `!k8s:app`. */
+function formatRequirement(requirement: Requirement): string {
+  const name = `${requirement.source}:${requirement.key}`;
+  switch (requirement.operator) {
+    case 'Exists':
+      return name;
+    case 'DoesNotExist':
+      return `!${name}`;
+    case 'In':
+      return `${name}=${requirement.values.join('|')}`;
+    case 'NotIn':
+      return `${name}!=${requirement.values.join('|')}`;
+  }
+}
+
+/** The inverse of `selectorKey`. */
+export function selectorOfKey(key: string): Selector {
+  return {requirements: key === '{}' ? [] : key.split(',').map(requirementOfText)};
+}
+
+function requirementOfText(text: string): Requirement {
+  if (text.startsWith('!')) return requirementOf(text.slice(1), 'DoesNotExist', []);
+  const equals = text.indexOf('=');
+  if (equals < 0) return requirementOf(text, 'Exists', []);
+  const values = text.slice(equals + 1).split('|');
+  const negated = text[equals - 1] === '!';
+  return requirementOf(text.slice(0, negated ? equals - 1 : equals), negated ? 'NotIn' : 'In', values);
 }

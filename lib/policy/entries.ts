@@ -1,0 +1,179 @@
+// A subject's policy → the entries of its policy map: selectors expanded to numbers, narrower entries that a broader one
+// overrules taken out, so that the datapath's two longest-prefix lookups give the verdict of the rules.
+
+import {compareStrings} from '../core/order.js';
+import {IDENTITY_ANY} from '../domain/identity.js';
+import type {IdentityId} from '../domain/identity.js';
+import {PRECEDENCE_ALLOW} from '../domain/policy.js';
+import type {Direction, MapStateEntry, Members, PolicyEntry, SelectorId, SubjectPolicy} from '../domain/policy.js';
+import {portPrefixes} from './port-prefixes.js';
+import type {PortPrefix} from './port-prefixes.js';
+import {mergeOrigins} from './resolve.js';
+import {SELECTOR_ANY} from './selectors.js';
+
+/** Cilium's default size of an endpoint's policy map. */
+export const POLICY_MAP_ENTRIES_MAX = 16384;
+
+export interface ExpandContext {
+  members(selector: SelectorId): Members;
+  /** The number of a local-scope prefix; undefined = it has none (yet). */
+  numberOf(prefix: string): IdentityId | undefined;
+  /** The subject's own port of that name, for ingress. */
+  namedPort(name: string, protocol: number): number | undefined;
+  /** Peers that have a port of that name, for egress. */
+  peerNamedPorts(name: string, protocol: number): ReadonlyMap<IdentityId, number>;
+  /** Default POLICY_MAP_ENTRIES_MAX. */
+  readonly entriesMax?: number;
+}
+
+export interface Expansion {
+  /** Deny first; the order depends on the content only. */
+  readonly entries: readonly MapStateEntry[];
+  /** Entries that did not fit. What is left out is closed, never open. */
+  readonly omitted: number;
+}
+
+export function expandPolicy(policy: SubjectPolicy, context: ExpandContext): Expansion {
+  const entries = [...expandDirection('ingress', policy, context), ...expandDirection('egress', policy, context)];
+  return bound(entries.sort(compareMapEntries), context.entriesMax ?? POLICY_MAP_ENTRIES_MAX);
+}
+
+/** The names that ingress entries refer to: two endpoints of one identity share a map only if these resolve equally. */
+export function ingressPortNames(policy: SubjectPolicy): {name: string; protocol: number}[] {
+  const names = new Map<string, {name: string; protocol: number}>();
+  for (const {direction, portName, protocol} of policy.entries) {
+    if (direction === 'ingress' && portName !== undefined) names.set(`${portName}/${protocol}`, {name: portName, protocol});
+  }
+  return [...names].sort(([a], [b]) => compareStrings(a, b)).map(([, name]) => name);
+}
+
+/** By `l4Key`: the entries of one identity in one direction. */
+type Layer = Map<number, MapStateEntry>;
+
+function expandDirection(direction: Direction, policy: SubjectPolicy, context: ExpandContext): MapStateEntry[] {
+  const enforced = direction === 'ingress' ? policy.ingressEnforced : policy.egressEnforced;
+  if (!enforced) return [allowAll(direction)];
+  const layers = new Map<IdentityId, Layer>();
+  for (const entry of policy.entries) {
+    if (entry.direction === direction) for (const expanded of expandEntry(entry, context)) mergeEntry(layers, expanded);
+  }
+  return prune(layers);
+}
+
+/** A direction that is not enforced: one entry, so that no entry can mean a drop. */
+function allowAll(direction: Direction): MapStateEntry {
+  return {
+    direction, identity: IDENTITY_ANY, protocol: 0, port: 0, portPrefixLength: 0, deny: false,
+    precedence: PRECEDENCE_ALLOW, derived: 'allow-any', origins: [],
+  };
+}
+
+function expandEntry(entry: PolicyEntry, context: ExpandContext): MapStateEntry[] {
+  if (entry.portName === undefined) {
+    const ports = [{port: entry.port, portPrefixLength: entry.portPrefixLength}];
+    return identitiesOf(entry.selector, context).flatMap((identity) => mapEntries(entry, identity, ports));
+  }
+  if (entry.direction === 'ingress') {
+    const port = context.namedPort(entry.portName, entry.protocol);
+    if (port === undefined) return [];
+    const ports = portPrefixes(port, Math.max(port, entry.endPort ?? 0));
+    return identitiesOf(entry.selector, context).flatMap((identity) => mapEntries(entry, identity, ports));
+  }
+  return expandPeerName(entry, entry.portName, context);
+}
+
+/** Each selected peer is let through to the number that the name has for it. */
+function expandPeerName(entry: PolicyEntry, name: string, context: ExpandContext): MapStateEntry[] {
+  const numbers = context.peerNamedPorts(name, entry.protocol);
+  const peers = entry.selector === SELECTOR_ANY ? [...numbers.keys()] : identitiesOf(entry.selector, context);
+  return peers.flatMap((identity) => {
+    const port = numbers.get(identity);
+    return port === undefined ? [] : mapEntries(entry, identity, portPrefixes(port, port));
+  });
+}
+
+function identitiesOf(selector: SelectorId, context: ExpandContext): IdentityId[] {
+  if (selector === SELECTOR_ANY) return [IDENTITY_ANY];
+  const {identities, prefixes} = context.members(selector);
+  const numbers = prefixes.map((prefix) => context.numberOf(prefix)).filter((number) => number !== undefined);
+  return [...identities, ...numbers];
+}
+
+function mapEntries(entry: PolicyEntry, identity: IdentityId, ports: readonly PortPrefix[]): MapStateEntry[] {
+  const {direction, protocol, deny, precedence, origins} = entry;
+  const derived = entry.derived === undefined ? {} : {derived: entry.derived};
+  return ports.map((port) => ({direction, identity, protocol, ...port, deny, precedence, ...derived, origins}));
+}
+
+function mergeEntry(layers: Map<IdentityId, Layer>, entry: MapStateEntry): void {
+  let layer = layers.get(entry.identity);
+  if (layer === undefined) layers.set(entry.identity, (layer = new Map<number, MapStateEntry>()));
+  const key = l4Key(entry.protocol, entry.port, entry.portPrefixLength);
+  const held = layer.get(key);
+  if (held === undefined || entry.precedence > held.precedence) layer.set(key, entry);
+  else if (entry.precedence === held.precedence) layer.set(key, mergeEqual(held, entry));
+}
+
+/** What a rule wrote comes before what was derived. */
+function mergeEqual(a: MapStateEntry, b: MapStateEntry): MapStateEntry {
+  return {...(a.derived === undefined ? a : b), origins: mergeOrigins(a.origins, b.origins)};
+}
+
+/**
+ * One longest-prefix lookup sees only the narrowest entry of an identity, so whatever a broader entry (of that identity or of
+ * all) overrules must go. With a deny in the direction, entries that a broader one of the same verdict covers go as well.
+ */
+function prune(layers: ReadonlyMap<IdentityId, Layer>): MapStateEntry[] {
+  const all = [...layers.values()].flatMap((layer) => [...layer.values()]);
+  if (!all.some((entry) => entry.deny)) return all;
+  const wildcard = layers.get(IDENTITY_ANY);
+  return all.filter((entry) => {
+    const own = layers.get(entry.identity);
+    if (own !== undefined && isCovered(entry, own, false)) return false;
+    return wildcard === undefined || wildcard === own || !isCovered(entry, wildcard, true);
+  });
+}
+
+/** Whether `layer` holds a key that covers the entry's and is not overruled by it. `equal`: the same key counts. */
+function isCovered(entry: MapStateEntry, layer: Layer, equal: boolean): boolean {
+  const {protocol, port, portPrefixLength, precedence} = entry;
+  const covers = (key: number): boolean => (layer.get(key)?.precedence ?? -1) >= precedence;
+  if (protocol === 0) return equal && covers(l4Key(0, 0, 0));
+  if (covers(l4Key(0, 0, 0))) return true;
+  const longest = equal ? portPrefixLength : portPrefixLength - 1;
+  for (let length = 0; length <= longest; length++) {
+    if (covers(l4Key(protocol, port - (port % 2 ** (16 - length)), length))) return true;
+  }
+  return false;
+}
+
+/** 29 bits: protocol, port, prefix length. */
+function l4Key(protocol: number, port: number, portPrefixLength: number): number {
+  return (protocol << 21) | (port << 5) | portPrefixLength;
+}
+
+/**
+ * Too many entries: allow entries are left out, those of single peers first, because without one a packet falls through to a
+ * broader entry or to the drop. Deny entries that do not fit by themselves close their direction: it keeps no entry at all.
+ */
+function bound(entries: MapStateEntry[], entriesMax: number): Expansion {
+  if (entries.length <= entriesMax) return {entries, omitted: 0};
+  const denies = entries.filter((entry) => entry.deny);
+  const closed = new Set(denies.length <= entriesMax ? [] : denies.map((entry) => entry.direction));
+  const open = entries.filter((entry) => !closed.has(entry.direction));
+  const isSingle = (entry: MapStateEntry): number => (entry.deny || entry.identity === IDENTITY_ANY ? 0 : 1);
+  const kept = open.sort((a, b) => isSingle(a) - isSingle(b)).slice(0, entriesMax).sort(compareMapEntries);
+  return {entries: kept, omitted: entries.length - kept.length};
+}
+
+/** Deny first, then by direction and key. */
+function compareMapEntries(a: MapStateEntry, b: MapStateEntry): number {
+  return (
+    Number(b.deny) - Number(a.deny) ||
+    (a.direction === b.direction ? 0 : a.direction === 'ingress' ? -1 : 1) ||
+    a.identity - b.identity ||
+    a.protocol - b.protocol ||
+    a.port - b.port ||
+    a.portPrefixLength - b.portPrefixLength
+  );
+}
