@@ -1,0 +1,84 @@
+import {describe, expect, test} from '@jest/globals';
+import fc from 'fast-check';
+import {StentorError} from '../../lib/core/errors.js';
+import {Ipam, inAny, routerOf} from './ipam.js';
+
+function ipamFor(...podCidrs: string[]): Ipam {
+  const ipam = new Ipam();
+  ipam.setPodCidrs(podCidrs);
+  return ipam;
+}
+
+function codeOf(body: () => unknown): string {
+  try {
+    body();
+  } catch (error) {
+    return error instanceof StentorError ? error.code : String(error);
+  }
+  return 'no error';
+}
+
+describe('Ipam', () => {
+  test('network, router and broadcast are never given out, everything else once', () => {
+    const ipam = ipamFor('10.98.1.0/29');
+    const given = Array.from({length: 5}, (_, i) => ipam.allocate(`ns/p${i}`));
+    expect(given).toEqual(['10.98.1.2', '10.98.1.3', '10.98.1.4', '10.98.1.5', '10.98.1.6']);
+    expect(ipam.router).toBe('10.98.1.1');
+    expect(codeOf(() => ipam.allocate('ns/p'))).toBe('IPAM_EXHAUSTED');
+    expect(ipam.status()).toMatchObject({allocated: 5, capacity: 5});
+  });
+
+  test('a released address comes again only after the others', () => {
+    const ipam = ipamFor('10.98.1.0/29');
+    const first = ipam.allocate('a/a');
+    ipam.release(first);
+    const later = Array.from({length: 5}, () => ipam.allocate('a/b'));
+    expect(later.indexOf(first)).toBe(4);
+  });
+
+  test('without a PodCIDR there is nothing to give', () => {
+    expect(codeOf(() => ipamFor().allocate('a/a'))).toBe('IPAM_NO_POD_CIDR');
+    expect(codeOf(() => ipamFor('fd00::/64').allocate('a/a'))).toBe('IPAM_NO_POD_CIDR');
+    expect(ipamFor().router).toBeNull();
+  });
+
+  test('a second PodCIDR is used when the first is full', () => {
+    const ipam = ipamFor('10.0.0.0/30', '10.0.1.0/30');
+    expect([ipam.allocate('a/a'), ipam.allocate('a/b')]).toEqual(['10.0.0.2', '10.0.1.2']);
+  });
+
+  test('claimed addresses are not given out, and cannot be claimed by another owner', () => {
+    const ipam = ipamFor('10.0.0.0/29');
+    ipam.claim('10.0.0.2', 'a/a');
+    ipam.claim('10.0.0.2', 'a/a');
+    expect(codeOf(() => ipam.claim('10.0.0.2', 'a/b'))).toBe('IPAM_IN_USE');
+    expect(ipam.allocate('a/b')).toBe('10.0.0.3');
+  });
+
+  test('a change of the PodCIDRs keeps what is in use', () => {
+    const ipam = ipamFor('10.0.0.0/29');
+    const before = ipam.allocate('a/a');
+    ipam.setPodCidrs(['10.0.1.0/29']);
+    expect(ipam.allocate('a/b')).toBe('10.0.1.2');
+    expect(ipam.status().addresses.map(({ip}) => ip)).toEqual([before, '10.0.1.2']);
+  });
+
+  test('any walk of allocations and releases gives distinct usable addresses', () => {
+    fc.assert(fc.property(fc.array(fc.boolean(), {maxLength: 200}), (walk) => {
+      const ipam = ipamFor('10.98.1.0/28');
+      const held: string[] = [];
+      for (const add of walk) {
+        if (add && held.length < 13) held.push(ipam.allocate('x/y'));
+        else if (!add && held.length > 0) ipam.release(held.shift() ?? '');
+        expect(new Set(held).size).toBe(held.length);
+        expect(held.some((ip) => ['10.98.1.0', '10.98.1.1', '10.98.1.15'].includes(ip))).toBe(false);
+        expect(held.every((ip) => inAny(['10.98.1.0/28'], ip))).toBe(true);
+      }
+    }));
+  });
+});
+
+test('the router of PodCIDRs', () => {
+  expect([routerOf(['10.98.0.0/24']), routerOf(['fd00::/64', '10.1.0.0/16']), routerOf(['10.0.0.0/31']), routerOf([])])
+    .toEqual(['10.98.0.1', '10.1.0.1', null, null]);
+});

@@ -1,0 +1,52 @@
+// Local facts: what this node knows by itself. With the desired state they are all that `compile` reads.
+
+import type {IdentityId} from '../../lib/domain/identity.js';
+
+/** One pod interface that the CNI server has made. The record is all that is needed to find it again after a restart. */
+export interface LocalEndpoint {
+  /** 1..65535, chosen here; index of the policy slot. */
+  readonly id: number;
+  readonly containerId: string;
+  /** Interface name inside the pod. */
+  readonly containerIfname: string;
+  readonly netns: string;
+  readonly hostIfname: string;
+  readonly hostIfindex: number;
+  /** Pod side, then host side. */
+  readonly mac: string;
+  readonly hostMac: string;
+  readonly ipv4: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  /** `creating` until the link is up. */
+  readonly state: 'creating' | 'ready';
+}
+
+export interface LocalLink {
+  readonly ifindex: number;
+  readonly name: string;
+  readonly mac: string;
+  readonly mtu: number;
+  readonly up: boolean;
+  /** With prefix length. */
+  readonly addresses: readonly string[];
+}
+
+export interface LocalFacts {
+  readonly endpoints: ReadonlyMap<number, LocalEndpoint>;
+  readonly links: ReadonlyMap<string, LocalLink>;
+  /** Names of the devices towards the fabric. */
+  readonly devices: readonly string[];
+  /** Numbers of local-scope identities by prefix. */
+  readonly localIdentities: ReadonlyMap<string, IdentityId>;
+}
+
+export function endpointOwner(endpoint: LocalEndpoint): string {
+  return `${endpoint.namespace}/${endpoint.name}`;
+}
+
+/** Names one CNI attachment: a container may have several interfaces. */
+export function attachmentKey(attachment: {readonly containerId: string; readonly containerIfname: string}): string {
+  return `${attachment.containerId}:${attachment.containerIfname}`;
+}
