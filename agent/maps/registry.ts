@@ -1,0 +1,81 @@
+// Every BPF map of the datapath: name, type, sizes, flags. Twin of the map definitions in agent/bpf/lib/maps.h.
+
+import {invariant} from '../../lib/core/invariant.js';
+
+/** `enum bpf_map_type` of the kernel, the types we use. */
+export const BPF_MAP_TYPES = {
+  hash: 1, array: 2, percpu_hash: 5, percpu_array: 6, lru_hash: 9, lpm_trie: 11, array_of_maps: 12, ringbuf: 27,
+} as const;
+export type BpfMapType = keyof typeof BPF_MAP_TYPES;
+
+export const BPF_F_NO_PREALLOC = 1;
+
+export interface MapDefinition {
+  /** Cilium's, in full: the pin's name and the C symbol. The kernel's own name is cut to 15 bytes. */
+  readonly name: MapName;
+  readonly type: BpfMapType;
+  readonly keySize: number;
+  readonly valueSize: number;
+  /** Bytes for a ring buffer. */
+  readonly maxEntries: number;
+  readonly flags: number;
+  /** Goes up when the bytes change meaning; the old map is then left behind, never read. */
+  readonly layoutVersion: number;
+}
+
+const DEFINITIONS = [
+  lpm('cilium_ipcache', 24, 24, 512_000),
+  map('cilium_lxc', 'hash', {keySize: 20, valueSize: 48, maxEntries: 65_535}),
+  map('cilium_policy', 'array_of_maps', {keySize: 4, valueSize: 4, maxEntries: 65_536}),
+  map('cilium_ep_config', 'array', {keySize: 4, valueSize: 40, maxEntries: 65_536}),
+  map('cilium_if_to_ep', 'hash', {keySize: 4, valueSize: 4, maxEntries: 65_536}),
+  map('cilium_ct4_global', 'lru_hash', {keySize: 14, valueSize: 56, maxEntries: 524_288}),
+  map('cilium_ct_any4_global', 'lru_hash', {keySize: 14, valueSize: 56, maxEntries: 262_144}),
+  map('cilium_snat_v4_external', 'lru_hash', {keySize: 14, valueSize: 40, maxEntries: 524_288}),
+  map('cilium_snat_v4_alloc_retries', 'percpu_array', {keySize: 4, valueSize: 4, maxEntries: 33}),
+  lpm('cilium_ipmasq_v4', 8, 1, 16_384),
+  map('cilium_ipv4_frag_datagrams', 'lru_hash', {keySize: 12, valueSize: 4, maxEntries: 8_192}),
+  map('cilium_metrics', 'percpu_hash', {keySize: 8, valueSize: 16, maxEntries: 1_024}),
+  map('cilium_events', 'ringbuf', {keySize: 0, valueSize: 0, maxEntries: 8 << 20}),
+  map('cilium_events_lost', 'percpu_array', {keySize: 4, valueSize: 8, maxEntries: 1}),
+  map('cilium_runtime_config', 'array', {keySize: 4, valueSize: 8, maxEntries: 16}),
+] as const;
+
+export type MapName =
+  | 'cilium_ipcache' | 'cilium_lxc' | 'cilium_policy' | 'cilium_ep_config' | 'cilium_if_to_ep' | 'cilium_ct4_global'
+  | 'cilium_ct_any4_global' | 'cilium_snat_v4_external' | 'cilium_snat_v4_alloc_retries' | 'cilium_ipmasq_v4'
+  | 'cilium_ipv4_frag_datagrams' | 'cilium_metrics' | 'cilium_events' | 'cilium_events_lost' | 'cilium_runtime_config';
+
+/** In creation order; all are pinned by name. */
+export const MAPS: ReadonlyMap<MapName, MapDefinition> = new Map(DEFINITIONS.map((definition) => [definition.name, definition]));
+
+/** What a slot of `cilium_policy` points to: one per subject identity, not pinned. Every inner map must have these sizes and flags. */
+export const POLICY_INNER_MAP = {
+  name: 'cilium_policy_in', type: 'lpm_trie', keySize: 12, valueSize: 16, maxEntries: 16_384, flags: BPF_F_NO_PREALLOC,
+} as const;
+
+export type MapSizes = Readonly<Partial<Record<MapName, number>>>;
+
+/** For labs and tests, where many nodes share one machine's memory. */
+export const SMALL_SIZES: MapSizes = {
+  cilium_ipcache: 16_384, cilium_lxc: 1_024, cilium_policy: 1_024, cilium_ep_config: 1_024, cilium_if_to_ep: 1_024, cilium_ct4_global: 16_384,
+  cilium_ct_any4_global: 16_384, cilium_snat_v4_external: 16_384, cilium_ipv4_frag_datagrams: 1_024, cilium_events: 1 << 20,
+};
+
+/** The definitions with `sizes` in place of the defaults. */
+export function withSizes(sizes: MapSizes): readonly MapDefinition[] {
+  return [...MAPS.values()].map((definition) => {
+    const maxEntries = sizes[definition.name] ?? definition.maxEntries;
+    invariant(Number.isInteger(maxEntries) && maxEntries > 0, 'a map has room', {name: definition.name, maxEntries});
+    return {...definition, maxEntries};
+  });
+}
+
+function map(name: MapName, type: BpfMapType, sizes: {keySize: number; valueSize: number; maxEntries: number}): MapDefinition {
+  return {name, type, ...sizes, flags: 0, layoutVersion: 1};
+}
+
+/** Longest-prefix tries must not be preallocated (the kernel refuses). */
+function lpm(name: MapName, keySize: number, valueSize: number, maxEntries: number): MapDefinition {
+  return {name, type: 'lpm_trie', keySize, valueSize, maxEntries, flags: BPF_F_NO_PREALLOC, layoutVersion: 1};
+}
