@@ -11,6 +11,8 @@ JEST := $(NODE) --disable-warning=ExperimentalWarning --experimental-vm-modules 
 API ?= real
 LAB ?= lab
 
+# The headers of the Node that runs it: N-API, and libuv for uv_poll.
+NODE_HEADERS = $(firstword $(wildcard node_modules/node-linux-*/include/node))
 BPF_SOURCES := $(wildcard agent/bpf/*.bpf.c)
 BPF_HEADERS := $(wildcard agent/bpf/lib/*.h)
 BPF_OBJECTS := $(BPF_SOURCES:agent/bpf/%.bpf.c=build/bpf/%.bpf.o)
@@ -53,7 +55,7 @@ native: build/stentor.node ## The N-API addon
 build/stentor.node: $(wildcard bpf-native/src/*.c bpf-native/src/*.h) | node_modules/.stamp
 	@mkdir -p build
 	cc -std=gnu11 -O2 -g -fPIC -shared -fvisibility=hidden -Wall -Wextra -Werror \
-	  -I node_modules/node-api-headers/include $(wildcard bpf-native/src/*.c) -lbpf -o $@
+	  -isystem $(NODE_HEADERS) $(wildcard bpf-native/src/*.c) -lbpf -o $@
 
 bpf: $(BPF_OBJECTS) $(TEST_OBJECTS) ## The datapath, and its test build
 build/bpf/%.bpf.o: agent/bpf/%.bpf.c $(BPF_HEADERS)
