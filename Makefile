@@ -34,8 +34,8 @@ test: build tools ## Everything CI runs: check, unit, kernel and end-to-end test
 	tools/run-tests.sh all
 
 ##@ Building
-.PHONY: build deps ts proto native bpf cni tools
-build: deps proto native bpf cni ts ## Everything but the control plane
+.PHONY: build deps ts proto native bpf cni lab-helper tools
+build: deps proto native bpf cni lab-helper ts ## Everything but the control plane
 
 deps: build/.deps node_modules/.stamp ## Debian packages and npm packages
 build/.deps: tools/apt-packages.txt tools/install-packages.sh
@@ -70,6 +70,11 @@ cni: build/stentor-cni ## The CNI plugin
 build/stentor-cni: agent/cni/plugin/stentor-cni.c
 	@mkdir -p build
 	cc -std=gnu11 -O2 -static -Wall -Wextra -Werror $< -o $@
+
+lab-helper: build/lab-helper ## Echo server, probes and relay of the lab
+build/lab-helper: $(wildcard e2e/harness/helper/*.c e2e/harness/helper/*.h)
+	@mkdir -p build
+	cc -std=gnu11 -O2 -static -pthread -Wall -Wextra -Werror $(filter %.c,$^) -o $@
 
 ts: | proto ## TypeScript to dist/
 	tsc -p .

@@ -1,0 +1,140 @@
+// The control plane in the namespace `ctl`: real etcd, kube-apiserver, kube-controller-manager and kube-scheduler.
+
+import {CertificateAuthority, writeKubeconfig} from './certs.js';
+import {recordProcess} from './cleanup.js';
+import {HELPER, tool} from './helper.js';
+import type {Netns} from './netns.js';
+import type {RunDirectory} from './run-dir.js';
+import {must, startDaemon, until, type Daemon} from './shell.js';
+import {API_ADDRESS, API_PORT, FIRST_SERVICE_ADDRESS, POD_CIDR, SERVICE_CIDR} from './topology.js';
+
+const ETCD = 'http://127.0.0.1:2379';
+const ETCD_PEER = 'http://127.0.0.1:2380';
+
+const CONTROLLERS = [
+  'namespace-controller', 'serviceaccount-controller', 'serviceaccount-token-controller', 'root-ca-certificate-publisher-controller',
+  'clusterrole-aggregation-controller', 'endpointslice-controller', 'node-ipam-controller', 'node-lifecycle-controller', 'taint-eviction-controller',
+  'garbage-collector-controller', 'daemonset-controller', 'deployment-controller', 'replicaset-controller',
+];
+
+export class ControlPlane {
+  readonly #run: RunDirectory;
+  readonly #netns: Netns;
+  readonly authority: CertificateAuthority;
+  #daemons = new Map<string, Daemon>();
+  #relayPort = 0;
+
+  constructor(parts: {readonly run: RunDirectory; readonly netns: Netns}) {
+    this.#run = parts.run;
+    this.#netns = parts.netns;
+    this.authority = new CertificateAuthority(parts.run.folder('kubernetes'));
+  }
+
+  /** For programs on the machine: `system:masters`, through the relay. */
+  get kubeconfig(): string {
+    return this.#run.file('kubeconfig');
+  }
+
+  async start(): Promise<void> {
+    await this.authority.create();
+    const keys = await this.authority.serviceAccountKeys();
+    await Promise.all([
+      this.authority.server('kube-apiserver', ['DNS:localhost', 'DNS:kubernetes.default.svc', 'DNS:kubernetes', 'IP:127.0.0.1', `IP:${API_ADDRESS}`, `IP:${FIRST_SERVICE_ADDRESS}`]),
+      this.authority.client('kubelet-client', 'kube-apiserver-kubelet-client', 'system:masters'),
+    ]);
+    await this.#startRelay();
+    await this.userKubeconfig('admin', 'kubernetes-admin', 'system:masters', this.kubeconfig);
+    this.startProgram('etcd');
+    this.startProgram('kube-apiserver');
+    await until('the API server is ready', {timeoutMs: 60_000, intervalMs: 100}, async () => {
+      await this.kubectl(['get', '--raw', '/readyz']);
+      return true;
+    });
+    const direct = `https://${API_ADDRESS}:${API_PORT}`;
+    await this.userKubeconfig('controller-manager', 'system:kube-controller-manager', 'system:masters', this.#controllerConfig('kube-controller-manager'), direct);
+    await this.userKubeconfig('scheduler', 'system:kube-scheduler', 'system:masters', this.#controllerConfig('kube-scheduler'), direct);
+    this.startProgram('kube-controller-manager', [`--service-account-private-key-file=${keys.privateKey}`]);
+    this.startProgram('kube-scheduler');
+    await until('the default ServiceAccount exists', {timeoutMs: 30_000, intervalMs: 100}, async () => {
+      await this.kubectl(['get', 'serviceaccount', 'default', '-n', 'default']);
+      return true;
+    });
+  }
+
+  /** A client certificate and a kubeconfig for it; `server` defaults to the relay. */
+  async userKubeconfig(name: string, user: string, group: string, path: string, server = `https://127.0.0.1:${this.#relayPort}`): Promise<void> {
+    const client = await this.authority.client(name, user, group);
+    writeKubeconfig(path, server, this.authority, client);
+  }
+
+  kubectl(args: readonly string[], input?: string): Promise<string> {
+    return must([tool('kubectl'), `--kubeconfig=${this.kubeconfig}`, ...args], input === undefined ? {} : {input});
+  }
+
+  get daemons(): ReadonlyMap<string, Daemon> {
+    return this.#daemons;
+  }
+
+  async stopProgram(name: 'kube-apiserver' | 'etcd', signal: NodeJS.Signals): Promise<void> {
+    await this.#daemons.get(name)?.stop(signal);
+  }
+
+  async stop(): Promise<void> {
+    for (const name of ['kube-scheduler', 'kube-controller-manager', 'kube-apiserver', 'etcd', 'relay']) await this.#daemons.get(name)?.stop('SIGKILL');
+    this.#daemons.clear();
+  }
+
+  /** The certificates of a former start are used again, so that a restarted API server is the same one to its clients. */
+  startProgram(name: 'etcd' | 'kube-apiserver' | 'kube-controller-manager' | 'kube-scheduler', extra: readonly string[] = []): void {
+    const flags = {
+      'etcd': () => this.#etcdFlags(),
+      'kube-apiserver': () => this.#apiServerFlags(),
+      'kube-controller-manager': () => this.#controllerManagerFlags(),
+      'kube-scheduler': () => [`--kubeconfig=${this.#controllerConfig('kube-scheduler')}`, '--leader-elect=false', '--secure-port=0', '--profiling=false'],
+    }[name]();
+    const daemon = startDaemon({name, netns: this.#netns.path, logFile: this.#run.log(name), command: [tool(name), ...flags, ...extra]});
+    recordProcess(this.#run, daemon.pid, name);
+    this.#daemons.set(name, daemon);
+  }
+
+  async #startRelay(): Promise<void> {
+    const logFile = this.#run.log('relay');
+    const relay = startDaemon({name: 'relay', logFile, command: [HELPER, 'relay', this.#netns.path, API_ADDRESS, String(API_PORT)]});
+    recordProcess(this.#run, relay.pid, 'relay');
+    this.#daemons.set('relay', relay);
+    const port = await until('the relay listens', {timeoutMs: 5_000, intervalMs: 10}, async () => (await must(['cat', logFile])).trim() || null);
+    this.#relayPort = Number(port);
+  }
+
+  #controllerConfig(name: string): string {
+    return this.#run.file('kubernetes', `${name}.kubeconfig`);
+  }
+
+  #etcdFlags(): readonly string[] {
+    return [
+      '--name=e', `--data-dir=${this.#run.folder('etcd')}`, '--unsafe-no-fsync', '--log-level=warn', '--heartbeat-interval=10', '--election-timeout=100',
+      '--watch-progress-notify-interval=1s', `--listen-client-urls=${ETCD}`, `--advertise-client-urls=${ETCD}`,
+      `--listen-peer-urls=${ETCD_PEER}`, `--initial-advertise-peer-urls=${ETCD_PEER}`, `--initial-cluster=e=${ETCD_PEER}`,
+    ];
+  }
+
+  #apiServerFlags(): readonly string[] {
+    const at = (name: string): string => `${this.authority.folder}/${name}`;
+    return [
+      `--etcd-servers=${ETCD}`, `--bind-address=${API_ADDRESS}`, `--advertise-address=${API_ADDRESS}`, `--secure-port=${API_PORT}`,
+      `--tls-cert-file=${at('kube-apiserver.crt')}`, `--tls-private-key-file=${at('kube-apiserver.key')}`, `--client-ca-file=${at('ca.crt')}`,
+      `--kubelet-client-certificate=${at('kubelet-client.crt')}`, `--kubelet-client-key=${at('kubelet-client.key')}`,
+      '--service-account-issuer=https://kubernetes.default.svc', `--service-account-key-file=${at('sa.pub')}`, `--service-account-signing-key-file=${at('sa.key')}`,
+      `--service-cluster-ip-range=${SERVICE_CIDR}`, '--service-node-port-range=30000-32767', '--allow-privileged=true', '--authorization-mode=Node,RBAC',
+      '--enable-admission-plugins=NodeRestriction', '--profiling=false', '--kubelet-preferred-address-types=InternalIP',
+    ];
+  }
+
+  #controllerManagerFlags(): readonly string[] {
+    return [
+      `--kubeconfig=${this.#controllerConfig('kube-controller-manager')}`, '--leader-elect=false', '--secure-port=0', '--profiling=false',
+      '--kube-api-qps=500', '--kube-api-burst=1000', `--root-ca-file=${this.authority.certificate}`,
+      '--allocate-node-cidrs=true', `--cluster-cidr=${POD_CIDR}`, '--node-cidr-mask-size=24', `--controllers=${CONTROLLERS.join(',')}`,
+    ];
+  }
+}

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// Shared pieces of the lab's helper: time, addresses, JSON-safe output, the sub-commands.
+#ifndef LAB_HELPER_H
+#define LAB_HELPER_H
+
+#include <netinet/in.h>
+#include <stdint.h>
+
+#define MESSAGE_MAX 2048
+
+double now_ms(void);
+void fail(const char *what) __attribute__((noreturn));
+void usage(const char *text) __attribute__((noreturn));
+struct sockaddr_in address_of(const char *ip, const char *port);
+void format_peer(const struct sockaddr_in *peer, char *out, size_t size);
+void print_json_string(const char *text, size_t length);
+/* "reset", "refused", "unreachable", "timeout" or the errno's own name: a drop must be told from a rejection. */
+const char *failure_name(int error);
+/* Binds to `ip` when it is not NULL: the client's source address. */
+void bind_source(int fd, const char *ip);
+void set_nonblocking(int fd);
+
+int command_serve(int argc, char **argv);
+int command_connect(int argc, char **argv);
+int command_udp(int argc, char **argv);
+int command_stream(int argc, char **argv);
+int command_pace(int argc, char **argv);
+int command_flows(int argc, char **argv);
+int command_relay(int argc, char **argv);
+
+#endif
