@@ -67,6 +67,8 @@ export interface DeleteOptions {
   readonly uid?: string;
   readonly resourceVersion?: string;
   readonly propagationPolicy?: 'Background' | 'Foreground' | 'Orphan';
+  /** 0 = at once: for a Pod, what the node says when it has ended. */
+  readonly gracePeriodSeconds?: number;
 }
 
 const PATCH_CONTENT_TYPE: Readonly<Record<PatchType, string>> = {
@@ -205,7 +207,8 @@ export class KubeClient {
   /** True when it was there. */
   async delete(path: string, options: DeleteOptions, signal: AbortSignal): Promise<boolean> {
     const preconditions = {uid: options.uid, resourceVersion: options.resourceVersion};
-    const body = {apiVersion: 'v1', kind: 'DeleteOptions', propagationPolicy: options.propagationPolicy, preconditions};
+    const body = {apiVersion: 'v1', kind: 'DeleteOptions', propagationPolicy: options.propagationPolicy,
+      gracePeriodSeconds: options.gracePeriodSeconds, preconditions};
     try {
       await this.#call('delete', {method: 'DELETE', path, body: JSON.stringify(body), contentType: 'application/json', idempotent: true}, signal);
       return true;
