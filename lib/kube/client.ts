@@ -347,7 +347,7 @@ function decodeListPage(answer: unknown, path: string): ListPage & {readonly con
 }
 
 function codeOf(error: unknown): string {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
+  return typeof error === 'object' && error !== null && 'code' in error && typeof error.code === 'string' ? error.code : '';
 }
 
 function isBrokenConnection(error: unknown): boolean {

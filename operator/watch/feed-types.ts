@@ -1,16 +1,13 @@
 // What the watch stage hands to the model stage: plain JSON objects by kind and key. Knows no domain type.
 
+import type {KubeObject} from '../../lib/kube/object.js';
+
+export type {KubeObject};
+
 export type WatchedKind =
   | 'Pod' | 'Namespace' | 'Node' | 'ConfigMap' | 'EndpointSlice' | 'NetworkPolicy'
   | 'CiliumNetworkPolicy' | 'CiliumClusterwideNetworkPolicy' | 'CiliumIdentity' | 'CiliumEndpoint' | 'CiliumNode'
   | 'CiliumBGPPeeringPolicy';
-
-/** A decoded Kubernetes object. Only `metadata.name` is sure to be there. */
-export type KubeObject = Readonly<Record<string, unknown>> & {
-  readonly metadata: {readonly name: string; readonly namespace?: string; readonly uid?: string; readonly generation?: number;
-    readonly resourceVersion?: string; readonly creationTimestamp?: string; readonly deletionTimestamp?: string;
-    readonly labels?: Readonly<Record<string, string>>; readonly annotations?: Readonly<Record<string, string>>};
-};
 
 /** `key` is `namespace/name`, or `name` for cluster-scoped kinds. `object` null = gone. */
 export interface Change {

@@ -1,0 +1,43 @@
+// Each watched kind: where it lives in the API and which part of it is read.
+
+import {RESOURCES, type ApiResource} from '../../lib/kube/resources.js';
+import type {KubeObject, WatchedKind} from './feed-types.js';
+
+export interface WatchedResource {
+  readonly kind: WatchedKind;
+  readonly resource: ApiResource;
+  /** Null = all namespaces, or a cluster-scoped kind. */
+  readonly namespace: string | null;
+  readonly fieldSelector?: string;
+  readonly labelSelector?: string;
+  /** The same narrowing for objects that do not come through an API server. */
+  readonly includes: (object: KubeObject) => boolean;
+}
+
+export interface KindOptions {
+  /** The only ConfigMap that is read. */
+  readonly ipMasqConfigMap: {readonly namespace: string; readonly name: string};
+}
+
+export const DEFAULT_KIND_OPTIONS: KindOptions = {ipMasqConfigMap: {namespace: 'kube-system', name: 'ip-masq-agent'}};
+
+const WHOLE: readonly WatchedKind[] = [
+  'Namespace', 'Node', 'CiliumIdentity', 'CiliumNode', 'CiliumBGPPeeringPolicy', 'NetworkPolicy', 'CiliumNetworkPolicy',
+  'CiliumClusterwideNetworkPolicy', 'CiliumEndpoint', 'Pod',
+];
+
+/** Of ConfigMaps one object, of EndpointSlices those of the API server: everybody else's are none of our business. */
+export function watchedResources(options: KindOptions): readonly WatchedResource[] {
+  const {namespace, name} = options.ipMasqConfigMap;
+  return [
+    ...WHOLE.map((kind) => ({kind, resource: RESOURCES[kind], namespace: null, includes: () => true})),
+    {
+      kind: 'ConfigMap', resource: RESOURCES.ConfigMap, namespace, fieldSelector: `metadata.name=${name}`,
+      includes: (object) => object.metadata.namespace === namespace && object.metadata.name === name,
+    },
+    {
+      kind: 'EndpointSlice', resource: RESOURCES.EndpointSlice, namespace: 'default', labelSelector: 'kubernetes.io/service-name=kubernetes',
+      includes: (object) => object.metadata.namespace === 'default' && object.metadata.labels?.['kubernetes.io/service-name'] === 'kubernetes',
+    },
+  ];
+}
