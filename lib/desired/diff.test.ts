@@ -1,3 +1,4 @@
+// Deltas take a state to another; versions name content.
 import {describe, expect, test} from '@jest/globals';
 import fc from 'fast-check';
 import {identityId} from '../domain/identity.js';

@@ -44,11 +44,16 @@ export class StateDigest {
   }
 
   copy(): StateDigest {
-    const copy = new StateDigest();
-    copy.#count = this.#count;
-    copy.#high = this.#high;
-    copy.#low = this.#low;
-    return copy;
+    return this.plus(new StateDigest());
+  }
+
+  /** The digest of both together. */
+  plus(other: StateDigest): StateDigest {
+    const sum = new StateDigest();
+    sum.#count = this.#count + other.#count;
+    sum.#high = (this.#high + other.#high) >>> 0;
+    sum.#low = (this.#low + other.#low) >>> 0;
+    return sum;
   }
 
   #mix(item: ResourceName & {readonly version: string}, sign: 1 | -1): void {

@@ -1,0 +1,92 @@
+// Workloads + what the agents reported → endpoints: identity, node, addresses. Before an agent has reported again after a restart
+// of the operator, its CiliumEndpoint objects say what its endpoints' addresses are.
+
+import {deepEqual} from '../../lib/core/equal.js';
+import {resource} from '../../lib/desired/diff.js';
+import type {Resource} from '../../lib/desired/node-state.js';
+import {IDENTITY_INIT, type IdentityId} from '../../lib/domain/identity.js';
+import type {ChangedKeys, Tables} from '../model/tables.js';
+import type {Identities, Workload} from './identities.js';
+
+export interface Endpoint {
+  readonly key: string;
+  /** null: an agent reports an endpoint whose pod is not known. */
+  readonly workload: Workload | null;
+  /** null: its identity was not read back yet; its addresses are `reserved:init` until then. */
+  readonly identity: IdentityId | null;
+  readonly node: string | null;
+  /** Empty until the endpoint has been created on its node. */
+  readonly addresses: readonly string[];
+  readonly endpointId: number;
+  readonly containerId: string;
+  readonly state: string;
+}
+
+/** What the address of an endpoint stands for. */
+export function addressIdentity(endpoint: Endpoint): IdentityId {
+  return endpoint.identity ?? IDENTITY_INIT;
+}
+
+export class Endpoints {
+  readonly #identities: Identities;
+  readonly #endpoints = new Map<string, Endpoint>();
+
+  constructor(parts: {readonly identities: Identities}) {
+    this.#identities = parts.identities;
+  }
+
+  get all(): ReadonlyMap<string, Endpoint> {
+    return this.#endpoints;
+  }
+
+  /** `pods`: those whose workload or identity changed. Answers with before and after of what is another endpoint now. */
+  update(tables: Tables, changed: ChangedKeys, pods: ReadonlySet<string>): Map<string, {before: Endpoint | null; after: Endpoint | null}> {
+    const keys = new Set([...pods, ...changed.endpointReports ?? [], ...changed.endpoints ?? []]);
+    for (const node of changed.nodes ?? []) for (const key of tables.pods.keysBy('node', node)) keys.add(key);
+    const changes = new Map<string, {before: Endpoint | null; after: Endpoint | null}>();
+    for (const key of keys) {
+      const before = this.#endpoints.get(key) ?? null;
+      const after = this.#endpointOf(tables, key);
+      if (deepEqual(before, after)) continue;
+      if (after === null) this.#endpoints.delete(key);
+      else this.#endpoints.set(key, after);
+      changes.set(key, {before, after});
+    }
+    return changes;
+  }
+
+  #endpointOf(tables: Tables, key: string): Endpoint | null {
+    const workload = this.#identities.workloads.get(key) ?? null;
+    const report = tables.endpointReports.get(key) ?? null;
+    if (workload === null) {
+      // A pod that ended or moved to the host's network is no endpoint; one that we do not know (yet) is.
+      if (report === null || tables.pods.has(key)) return null;
+      const {node, addresses, endpointId, containerId, state} = report;
+      return {key, workload, identity: null, node, addresses, endpointId, containerId, state};
+    }
+    const identity = this.#identities.identityOf(workload);
+    const {node} = workload;
+    const own = report !== null && report.node === node && (report.uid === '' || report.uid === workload.uid) ? report : restored(tables, workload);
+    return {
+      key, workload, identity, node, addresses: own?.addresses ?? [], endpointId: own?.endpointId ?? 0,
+      containerId: own?.containerId ?? '', state: own?.state ?? 'waiting-for-identity',
+    };
+  }
+}
+
+function restored(tables: Tables, workload: Workload): {addresses: readonly string[]; endpointId: number; containerId: string; state: string} | null {
+  const fact = tables.endpoints.get(workload.key);
+  const node = workload.node === null ? undefined : tables.nodes.get(workload.node);
+  if (fact === undefined || node === undefined || fact.podUid !== workload.uid) return null;
+  return node.addresses.some(({ip}) => ip === fact.nodeAddress) ? fact : null;
+}
+
+/** null as long as the node could not enforce anything for it. */
+export function endpointResource(endpoint: Endpoint): Resource | null {
+  const {workload, identity} = endpoint;
+  if (workload === null || identity === null || workload.node === null) return null;
+  return resource('endpoint', workload.key, {
+    namespace: workload.namespace, name: workload.name, uid: workload.uid, identity,
+    labels: workload.labels.format(), namedPorts: workload.namedPorts,
+  });
+}

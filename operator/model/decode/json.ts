@@ -1,0 +1,55 @@
+// Reading unknown JSON: each function gives the wanted type or the empty value of it, never throws.
+
+import type {ObjectRef} from '../../../lib/core/errors.js';
+import {compareStrings} from '../../../lib/core/order.js';
+import type {Operator, Requirement, Selector} from '../../../lib/domain/selector.js';
+import type {KubeObject} from '../../watch/feed-types.js';
+
+export type Json = Readonly<Record<string, unknown>>;
+
+const EMPTY: Json = {};
+
+export function record(value: unknown): Json {
+  return value !== null && typeof value === 'object' && !Array.isArray(value) ? value as Json : EMPTY;
+}
+
+export function list(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+export function text(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}
+
+/** null when absent, not a number, or (as everywhere in Kubernetes' defaulting) not finite. */
+export function number(value: unknown): number | null {
+  return typeof value === 'number' && Number.isFinite(value) ? value : null;
+}
+
+export function strings(value: unknown): string[] {
+  return list(value).filter((item): item is string => typeof item === 'string');
+}
+
+export function stringMap(value: unknown): Readonly<Record<string, string>> {
+  return Object.fromEntries(Object.entries(record(value)).filter((entry): entry is [string, string] => typeof entry[1] === 'string'));
+}
+
+export function refOf(kind: string, object: KubeObject): ObjectRef {
+  return {kind, namespace: object.metadata.namespace ?? '', name: object.metadata.name, uid: object.metadata.uid ?? ''};
+}
+
+const OPERATORS: ReadonlySet<string> = new Set(['In', 'NotIn', 'Exists', 'DoesNotExist']);
+
+/** A LabelSelector over plain Kubernetes labels (of nodes, pools, …). null when it cannot be read. */
+export function labelSelector(value: unknown): Selector | null {
+  const {matchLabels, matchExpressions} = record(value);
+  const requirements: Requirement[] = Object.entries(stringMap(matchLabels))
+    .map(([key, wanted]) => ({source: 'k8s', key, operator: 'In', values: [wanted]}));
+  for (const item of list(matchExpressions)) {
+    const {key, operator, values} = record(item);
+    if (text(key) === '' || !OPERATORS.has(text(operator))) return null;
+    requirements.push({source: 'k8s', key: text(key), operator: operator as Operator, values: [...new Set(strings(values))].sort(compareStrings)});
+  }
+  return {requirements};
+}
+

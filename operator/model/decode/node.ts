@@ -1,0 +1,40 @@
+// Node → NodeFact. PodCIDRs as the IPAM mode `kubernetes` reads them: spec.podCIDRs, spec.podCIDR, the annotation.
+
+import {formatPrefix, parseAddress, formatAddress, parsePrefix} from '../../../lib/core/ip.js';
+import type {KubeObject} from '../../watch/feed-types.js';
+import type {NodeFact} from '../facts.js';
+import {list, record, stringMap, strings, text} from './json.js';
+
+const CIDR_ANNOTATIONS = ['network.cilium.io/ipv4-pod-cidr', 'io.cilium.network.ipv4-pod-cidr'];
+const ADDRESS_TYPES = ['InternalIP', 'ExternalIP'];
+
+export function decodeNode(object: KubeObject): NodeFact {
+  const annotations = stringMap(object.metadata.annotations);
+  return {
+    name: object.metadata.name,
+    uid: object.metadata.uid ?? '',
+    labels: stringMap(object.metadata.labels),
+    // Only ours matter, and kubelets change others often.
+    annotations: Object.fromEntries(Object.entries(annotations).filter(([key]) => key.startsWith('cilium.io/') || CIDR_ANNOTATIONS.includes(key))),
+    addresses: nodeAddresses(object),
+    podCidrs: podCidrs(record(object['spec']), annotations),
+  };
+}
+
+function nodeAddresses(object: KubeObject): NodeFact['addresses'] {
+  const all = list(record(object['status'])['addresses']).map(record);
+  return ADDRESS_TYPES.flatMap((type) => all.filter((item) => item['type'] === type).flatMap((item) => {
+    const address = parseAddress(text(item['address']));
+    return address === null ? [] : [{type, ip: formatAddress(address)}];
+  }));
+}
+
+function podCidrs(spec: Readonly<Record<string, unknown>>, annotations: Readonly<Record<string, string>>): string[] {
+  const written = strings(spec['podCIDRs']);
+  const candidates = written.length > 0 ? written
+    : [text(spec['podCIDR']), ...CIDR_ANNOTATIONS.map((key) => annotations[key] ?? '')].filter((item) => item !== '').slice(0, 1);
+  return candidates.flatMap((item) => {
+    const prefix = parsePrefix(item);
+    return prefix === null ? [] : [formatPrefix(prefix)];
+  });
+}

@@ -1,0 +1,76 @@
+// Which decoder turns which kind into rows of which table.
+
+import type {KubeObject, WatchedKind} from '../watch/feed-types.js';
+import {decodeBgpPeeringPolicy} from './decode/bgp-peering-policy.js';
+import {decodeCiliumEndpoint} from './decode/cilium-endpoint.js';
+import {decodeCiliumIdentity} from './decode/cilium-identity.js';
+import {decodeCiliumNetworkPolicy} from './decode/cilium-network-policy.js';
+import {decodeCiliumNode} from './decode/cilium-node.js';
+import {decodeApiServer} from './decode/endpoint-slice.js';
+import {decodeIpMasq} from './decode/ip-masq.js';
+import {refOf, text} from './decode/json.js';
+import {decodeNamespace} from './decode/namespace.js';
+import {decodeNetworkPolicy} from './decode/network-policy.js';
+import {decodeNode} from './decode/node.js';
+import {decodePod} from './decode/pod.js';
+import type {DecodeContext, DecodedPolicy} from './decode/policy-common.js';
+import type {PolicyFact} from './facts.js';
+import type {Decoder, Decoders, TableName} from './tables.js';
+
+export interface DecoderOptions extends DecodeContext {
+  /** The ConfigMap with the masquerading rules. */
+  readonly masquerade: {readonly namespace: string; readonly name: string};
+  /** What becomes of a policy that was refused: its subjects stay isolated, or it is as if it were not there. */
+  readonly invalidPolicy: 'isolate' | 'ignore';
+}
+
+export const MASQUERADE_ROW = 'ip-masq-agent';
+
+export function decoders(options: DecoderOptions): Decoders {
+  const masquerade = `${options.masquerade.namespace}/${options.masquerade.name}`;
+  return {
+    Pod: plain('pods', decodePod),
+    Namespace: plain('namespaces', decodeNamespace),
+    Node: plain('nodes', decodeNode),
+    CiliumEndpoint: plain('endpoints', decodeCiliumEndpoint),
+    CiliumNode: plain('ciliumNodes', decodeCiliumNode),
+    EndpointSlice: plain('apiServers', decodeApiServer),
+    CiliumBGPPeeringPolicy: plain('bgpPolicies', decodeBgpPeeringPolicy),
+    CiliumIdentity: {
+      table: 'identities', key: (key) => key,
+      decode: ({object}) => {
+        const decoded = decodeCiliumIdentity(object);
+        return 'id' in decoded ? {value: decoded} : {value: null, rejection: decoded};
+      },
+    },
+    ConfigMap: {
+      table: 'masquerade', key: (key) => (key === masquerade ? MASQUERADE_ROW : key),
+      decode: ({key, object}) => ({value: key === masquerade ? decodeIpMasq(object) : null}),
+    },
+    NetworkPolicy: policy('NetworkPolicy', 'networking.k8s.io/v1', options, decodeNetworkPolicy),
+    CiliumNetworkPolicy: policy('CiliumNetworkPolicy', 'cilium.io/v2', options, decodeCiliumNetworkPolicy),
+    CiliumClusterwideNetworkPolicy: policy('CiliumClusterwideNetworkPolicy', 'cilium.io/v2', options, decodeCiliumNetworkPolicy),
+  };
+}
+
+function plain(table: TableName, decode: (object: KubeObject) => unknown): Decoder {
+  return {table, key: (key) => key, decode: ({object}) => ({value: decode(object)})};
+}
+
+type DecodePolicy = (object: KubeObject, context: DecodeContext) => DecodedPolicy;
+
+function policy(kind: WatchedKind, apiVersion: string, options: DecoderOptions, decode: DecodePolicy): Decoder {
+  return {
+    table: 'policies', key: (key) => `${kind} ${key}`,
+    decode: ({object}) => {
+      const {rules, rejections} = decode({...object, kind}, options);
+      const fact: PolicyFact = {
+        ref: refOf(kind, object), apiVersion: text(object['apiVersion']) === '' ? apiVersion : text(object['apiVersion']),
+        generation: object.metadata.generation ?? 0,
+        rules: rejections.length > 0 && options.invalidPolicy === 'ignore' ? [] : rules, rejections,
+      };
+      return {value: fact};
+    },
+  };
+}
+

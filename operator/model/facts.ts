@@ -1,0 +1,162 @@
+// What the operator knows about the cluster: one type per table. Made by the decoders, read by compile.
+
+import type {ObjectRef, Rejection} from '../../lib/core/errors.js';
+import type {IdentityId} from '../../lib/domain/identity.js';
+import type {Labels} from '../../lib/domain/labels.js';
+import type {FamilyName} from '../../lib/domain/bgp.js';
+import type {Rule} from '../../lib/domain/policy.js';
+import type {Selector} from '../../lib/domain/selector.js';
+
+export interface NamedPort {
+  readonly port: number;
+  readonly protocol: number;
+}
+
+export interface PodFact {
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly serviceAccount: string;
+  /** null = not scheduled yet. */
+  readonly nodeName: string | null;
+  readonly hostNetwork: boolean;
+  /** Succeeded or Failed: its address may be given to another pod. */
+  readonly ended: boolean;
+  readonly namedPorts: Readonly<Record<string, NamedPort>>;
+}
+
+export interface NamespaceFact {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+export interface NodeFact {
+  readonly name: string;
+  readonly uid: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly annotations: Readonly<Record<string, string>>;
+  /** InternalIP first; no host names. */
+  readonly addresses: readonly {readonly type: string; readonly ip: string}[];
+  /** Canonical. */
+  readonly podCidrs: readonly string[];
+}
+
+export interface CiliumIdentityFact {
+  readonly id: IdentityId;
+  readonly labels: Labels;
+  /** RFC 3339: equal label sets are told apart by age. */
+  readonly createdAt: string;
+}
+
+/** What is known of an endpoint before its agent has reported it again. */
+export interface CiliumEndpointFact {
+  readonly namespace: string;
+  readonly name: string;
+  readonly podUid: string;
+  readonly endpointId: number;
+  readonly addresses: readonly string[];
+  /** The node's address, as in `status.networking.node`. */
+  readonly nodeAddress: string;
+  readonly containerId: string;
+  readonly state: string;
+}
+
+export interface CiliumNodeFact {
+  readonly name: string;
+  /** CiliumInternalIP. */
+  readonly routerAddress: string | null;
+}
+
+/** One CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy or NetworkPolicy. */
+export interface PolicyFact {
+  readonly ref: ObjectRef;
+  readonly apiVersion: string;
+  readonly generation: number;
+  readonly rules: readonly Rule[];
+  readonly rejections: readonly Rejection[];
+}
+
+export interface BgpNeighborFact {
+  readonly address: string;
+  readonly asn: number;
+  readonly port: number;
+  readonly holdTimeSeconds: number;
+  readonly keepaliveSeconds: number;
+  readonly connectRetrySeconds: number;
+  readonly multihopTtl: number;
+  readonly gracefulRestart: {readonly enabled: boolean; readonly restartSeconds: number};
+  readonly authSecret: string | null;
+  readonly families: readonly FamilyName[];
+  /** For PodCIDR paths: the first whose selector matches the node's labels. */
+  readonly podCidrAttributes: readonly BgpAttributesFact[];
+}
+
+export interface BgpAttributesFact {
+  /** null = every node. */
+  readonly selector: Selector | null;
+  readonly localPreference: number | null;
+  readonly communities: readonly number[];
+  readonly largeCommunities: readonly string[];
+}
+
+export interface BgpRouterFact {
+  readonly localAsn: number;
+  readonly exportPodCidr: boolean;
+  readonly neighbors: readonly BgpNeighborFact[];
+}
+
+export interface BgpPolicyFact {
+  readonly ref: ObjectRef;
+  readonly apiVersion: string;
+  readonly createdAt: string;
+  /** null = every node. */
+  readonly nodeSelector: Selector | null;
+  readonly routers: readonly BgpRouterFact[];
+  readonly rejections: readonly Rejection[];
+}
+
+/** The ConfigMap `ip-masq-agent`. `broken`: keep what is installed. */
+export type MasqueradeFact =
+  | {readonly kind: 'defaults'}
+  | {readonly kind: 'configured'; readonly cidrs: readonly string[]; readonly masqueradeLinkLocal: boolean}
+  | {readonly kind: 'broken'; readonly object: ObjectRef; readonly reason: string};
+
+/** Addresses of the API server, from EndpointSlice default/kubernetes. */
+export interface ApiServerFact {
+  readonly addresses: readonly string[];
+}
+
+/** Reported by the agent of `node`. */
+export interface EndpointReportFact {
+  readonly node: string;
+  readonly namespace: string;
+  readonly name: string;
+  readonly uid: string;
+  readonly endpointId: number;
+  readonly addresses: readonly string[];
+  readonly containerId: string;
+  readonly state: 'creating' | 'ready';
+}
+
+export interface NodeReportFact {
+  readonly node: string;
+  readonly devices: readonly string[];
+  readonly addresses: readonly string[];
+  readonly routerAddress: string | null;
+  readonly routerMac: string;
+  readonly kernel: string;
+  readonly features: readonly string[];
+}
+
+export interface PeerState {
+  readonly instance: string;
+  readonly localAsn: number;
+  readonly address: string;
+  readonly peerAsn: number;
+  readonly session: string;
+  readonly reason: string;
+  readonly received: number;
+  readonly advertised: number;
+  readonly uptimeSeconds: number;
+}
