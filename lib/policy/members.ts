@@ -149,6 +149,12 @@ export class SelectorMembers {
     return tracked.members;
   }
 
+  /** Whether `id` selects the identity. */
+  selects(id: SelectorId, identity: IdentityId): boolean {
+    this.track(id);
+    return this.#tracked.get(id)?.identities.has(identity) ?? false;
+  }
+
   trackedIds(): IterableIterator<SelectorId> {
     return this.#tracked.keys();
   }
