@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Uplinks (from and to the wire) and cilium_host / cilium_net (from and to this node's own stack). */
+
+#include "lib/encap.h"
+#include "lib/deliver.h"
+#include "lib/fib.h"
+#include "lib/masquerade.h"
+
+#undef SOURCE_FILE
+#define SOURCE_FILE FILE_ST_HOST
+
+#define IPV4_MULTICAST bpf_htonl(0xe0000000)
+#define IPV4_MULTICAST_MASK bpf_htonl(0xf0000000)
+#define IPV4_BROADCAST 0xffffffff
+
+/* To a pod from the wire. Nobody out there is this node: its address as a source is a forgery. */
+static __always_inline int deliver_from_wire(struct __sk_buff *skb, struct packet *p, const struct endpoint_info *local)
+{
+	p->src_id = identity_of(lookup_ipcache(p->tuple.saddr));
+	if (p->src_id == HOST_ID || is_device_ipv4(p->tuple.saddr))
+		return DROP(p, DROP_INVALID_SIP);
+	trace_from(skb, p, TRACE_FROM_NETWORK);
+	return deliver(skb, p, local, DELIVER_FORWARD);
+}
+
+static __always_inline bool is_tunnel_packet(const struct packet *p)
+{
+	return config_tunnel_mode && p->tuple.nexthdr == IPPROTO_UDP && p->tuple.dport == bpf_htons(config_tunnel_port);
+}
+
+/* To an address of this node: an answer to a masqueraded flow goes on to its pod, all else is the stack's. */
+static __always_inline int to_uplink_address(struct __sk_buff *skb, struct packet *p)
+{
+	const struct endpoint_info *local;
+	int ret;
+
+	if (!config_masquerade || parse_l4(skb, p) < 0 || is_tunnel_packet(p))
+		return TC_ACT_OK;
+	if (p->flags & PACKET_ICMP_ERROR)
+		ret = nat_icmp_error(skb, p, true);
+	else
+		ret = nat_in(skb, p);
+	if (ret <= 0)
+		return ret;
+	if (is_device_ipv4(p->tuple.daddr))
+		return TC_ACT_OK; /* the node's own, back on its own port */
+	local = lookup_endpoint(p->tuple.daddr);
+	if (!local || local->flags & ENDPOINT_HOST)
+		return DROP(p, DROP_UNROUTABLE); /* the pod is gone */
+	return deliver_from_wire(skb, p, local);
+}
+
+static __always_inline int from_netdev(struct __sk_buff *skb, struct packet *p)
+{
+	const struct endpoint_info *local;
+	int ret;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP) || parse_ipv4(skb, p) < 0)
+		return TC_ACT_OK;
+	if (is_device_ipv4(p->tuple.daddr))
+		return to_uplink_address(skb, p);
+	local = lookup_endpoint(p->tuple.daddr);
+	if (!local)
+		return in_pod_cidr(p->tuple.daddr) ? DROP(p, DROP_UNROUTABLE) : TC_ACT_OK;
+	if (local->flags & ENDPOINT_HOST)
+		return TC_ACT_OK;
+	ret = parse_l4(skb, p);
+	return ret < 0 ? ret : deliver_from_wire(skb, p, local);
+}
+
+SEC("tc")
+int cil_from_netdev(struct __sk_buff *skb)
+{
+	struct packet p = {.dir = METRIC_INGRESS};
+
+	return finish(skb, &p, from_netdev(skb, &p));
+}
+
+static __always_inline int to_netdev(struct __sk_buff *skb, struct packet *p)
+{
+	__u32 magic = skb->mark & MARK_MAGIC_MASK;
+	__be32 addr;
+
+	if (!config_masquerade || skb->protocol != bpf_htons(ETH_P_IP))
+		return TC_ACT_OK;
+	/* Answers, what the tunnel made, and what a proxy sends in a pod's name. */
+	if (magic == MARK_MAGIC_SNAT_DONE || magic == MARK_MAGIC_OVERLAY || magic == MARK_MAGIC_PROXY_INGRESS ||
+	    magic == MARK_MAGIC_PROXY_EGRESS)
+		return TC_ACT_OK;
+	addr = device_ipv4(skb->ifindex);
+	return addr ? masquerade(skb, p, addr) : TC_ACT_OK;
+}
+
+SEC("tc")
+int cil_to_netdev(struct __sk_buff *skb)
+{
+	struct packet p = {.dir = METRIC_EGRESS};
+
+	return finish(skb, &p, to_netdev(skb, &p));
+}
+
+static __always_inline __u32 identity_from_host(__be32 source)
+{
+	const struct endpoint_info *local = lookup_endpoint(source);
+
+	if (local)
+		return local->flags & ENDPOINT_HOST ? HOST_ID : local->sec_id;
+	return is_device_ipv4(source) ? HOST_ID : identity_of(lookup_ipcache(source));
+}
+
+/* What the stack routes to cilium_host: to pods of this node, and in tunnel mode to those of others. */
+static __always_inline int from_host(struct __sk_buff *skb, struct packet *p)
+{
+	const struct endpoint_info *local;
+	const struct ipcache_value *remote;
+	int ret;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP))
+		return TC_ACT_OK;
+	ret = parse_ipv4(skb, p);
+	if (ret < 0)
+		return ret;
+	if ((p->tuple.daddr & IPV4_MULTICAST_MASK) == IPV4_MULTICAST || p->tuple.daddr == IPV4_BROADCAST)
+		return TC_ACT_OK;
+	p->src_id = identity_from_host(p->tuple.saddr);
+	local = lookup_endpoint(p->tuple.daddr);
+	if (local) {
+		if (local->flags & ENDPOINT_HOST)
+			return TC_ACT_OK;
+		ret = parse_l4(skb, p);
+		if (ret < 0)
+			return ret;
+		trace_from(skb, p, TRACE_FROM_HOST);
+		return deliver(skb, p, local, DELIVER_FROM_HOST);
+	}
+	if (in_pod_cidr(p->tuple.daddr))
+		return DROP(p, DROP_UNROUTABLE);
+	remote = config_tunnel_mode ? lookup_ipcache(p->tuple.daddr) : NULL;
+	if (!remote || !(remote->flags & IPCACHE_HAS_TUNNEL_ENDPOINT))
+		return DROP(p, config_tunnel_mode ? DROP_NO_TUNNEL_ENDPOINT : DROP_UNKNOWN_L3_TARGET);
+	p->dst_id = remote->sec_identity;
+	return encap_and_redirect(skb, p, remote->tunnel_endpoint[0]);
+}
+
+SEC("tc")
+int cil_from_host(struct __sk_buff *skb)
+{
+	struct packet p = {.dir = METRIC_EGRESS};
+
+	return finish(skb, &p, from_host(skb, &p));
+}
+
+/* cilium_net ingress: what from_host let through arrives here and is the stack's. */
+SEC("tc")
+int cil_to_host(struct __sk_buff *skb)
+{
+	return TC_ACT_OK;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";
