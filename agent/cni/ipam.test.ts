@@ -1,7 +1,8 @@
 import {describe, expect, test} from '@jest/globals';
 import fc from 'fast-check';
 import {StentorError} from '../../lib/core/errors.js';
-import {Ipam, inAny, routerOf} from './ipam.js';
+import {inPodCidrs, routerAddress} from '../model/pod-cidrs.js';
+import {Ipam} from './ipam.js';
 
 function ipamFor(...podCidrs: string[]): Ipam {
   const ipam = new Ipam();
@@ -72,13 +73,13 @@ describe('Ipam', () => {
         else if (!add && held.length > 0) ipam.release(held.shift() ?? '');
         expect(new Set(held).size).toBe(held.length);
         expect(held.some((ip) => ['10.98.1.0', '10.98.1.1', '10.98.1.15'].includes(ip))).toBe(false);
-        expect(held.every((ip) => inAny(['10.98.1.0/28'], ip))).toBe(true);
+        expect(held.every((ip) => inPodCidrs(['10.98.1.0/28'], ip))).toBe(true);
       }
     }));
   });
 });
 
 test('the router of PodCIDRs', () => {
-  expect([routerOf(['10.98.0.0/24']), routerOf(['fd00::/64', '10.1.0.0/16']), routerOf(['10.0.0.0/31']), routerOf([])])
+  expect([routerAddress(['10.98.0.0/24']), routerAddress(['fd00::/64', '10.1.0.0/16']), routerAddress(['10.0.0.0/31']), routerAddress([])])
     .toEqual(['10.98.0.1', '10.1.0.1', null, null]);
 });

@@ -2,7 +2,8 @@
 
 import {StentorError} from '../../lib/core/errors.js';
 import type {Prefix} from '../../lib/core/ip.js';
-import {addressAt, contains, formatAddress, parseAddress, parsePrefix, prefixOf} from '../../lib/core/ip.js';
+import {addressAt, formatAddress, parsePrefix} from '../../lib/core/ip.js';
+import {routerAddress} from '../model/pod-cidrs.js';
 
 export interface IpamStatus {
   readonly podCidrs: readonly string[];
@@ -36,7 +37,7 @@ export class Ipam {
 
   /** The CiliumInternalIP: first address of the first PodCIDR. Null until there is one. */
   get router(): string | null {
-    return routerOf(this.#pools.map((pool) => pool.text));
+    return routerAddress(this.#pools.map((pool) => pool.text));
   }
 
   /** Throws `IPAM_NO_POD_CIDR` or `IPAM_EXHAUSTED`. */
@@ -98,22 +99,4 @@ function poolOf(text: string): Pool | null {
 function textAt(prefix: Prefix, offset: number): string | null {
   const address = addressAt(prefix, offset);
   return address === null ? null : formatAddress(address);
-}
-
-/** The router address for these PodCIDRs: the first of the first IPv4 one that has room for pods. */
-export function routerOf(podCidrs: readonly string[]): string | null {
-  for (const text of podCidrs) {
-    const prefix = parsePrefix(text);
-    if (prefix !== null && prefix.family === 4 && prefix.length <= 30) return textAt(prefix, ROUTER_OFFSET);
-  }
-  return null;
-}
-
-export function inAny(podCidrs: readonly string[], address: string): boolean {
-  const parsed = parseAddress(address);
-  if (parsed === null) return false;
-  return podCidrs.some((text) => {
-    const prefix = parsePrefix(text);
-    return prefix !== null && prefix.family === parsed.family && contains(prefix, prefixOf(parsed, parsed.family === 4 ? 32 : 128));
-  });
 }

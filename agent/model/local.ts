@@ -36,8 +36,6 @@ export interface LocalLink {
 export interface LocalFacts {
   readonly endpoints: ReadonlyMap<number, LocalEndpoint>;
   readonly links: ReadonlyMap<string, LocalLink>;
-  /** Names of the devices towards the fabric. */
-  readonly devices: readonly string[];
   /** Numbers of local-scope identities by prefix. */
   readonly localIdentities: ReadonlyMap<string, IdentityId>;
 }

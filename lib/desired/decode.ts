@@ -141,7 +141,10 @@ const KINDS: Readonly<Record<ResourceKind, KindShape>> = {
     shape: object({name: text, addresses: list(address), podCidrs: list(prefix), routerAddress: nullable(address)}),
     keyOf: ({name}) => String(name),
   },
-  'identity': {shape: object({id: u32, labels: list(text)}), keyOf: ({id}) => String(id)},
+  'identity': {
+    shape: object({id: u32, labels: list(text), namedPorts: optional(list(object({name: text, protocol: u8, port: integer(1, 0xffff)})))}),
+    keyOf: ({id}) => String(id),
+  },
   'ipcache': {
     shape: object({prefix, identity: nullable(u32), labels: list(text), tunnelEndpoint: nullable(address4), local: flag}),
     keyOf: (value) => String(value['prefix']),

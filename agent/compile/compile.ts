@@ -1,0 +1,69 @@
+// NodeState and local facts → KernelState. Equal inputs give equal outputs; an input that did not change gives the same object.
+
+import {single} from '../../lib/desired/tables.js';
+import type {NodeTables} from '../../lib/desired/tables.js';
+import type {Speaker} from '../../lib/domain/bgp.js';
+import type {LocalFacts} from '../model/local.js';
+import {compileEndpoints} from './endpoints.js';
+import type {EndpointMaps} from './endpoints.js';
+import type {CompileInput, CompileOptions, Finding} from './input.js';
+import {compileIpcache} from './ipcache.js';
+import type {KernelState, MapContent, MapEntry} from './kernel-state.js';
+import {compileLinks, compileSysctls} from './links.js';
+import {compileMasquerade} from './masquerade.js';
+import type {CompiledMasquerade} from './masquerade.js';
+import {Memo} from './memo.js';
+import {compilePolicySlots} from './policy.js';
+import type {CompiledPolicy} from './policy.js';
+import {compileAttachments, compilePrograms, compileRuntimeConfig} from './programs.js';
+import {compileRoutes} from './routes.js';
+
+export interface Compiled {
+  readonly kernel: KernelState;
+  /** What could not be expressed; it ends in the acknowledgement. */
+  readonly findings: readonly Finding[];
+  readonly policies: readonly CompiledPolicy[];
+}
+
+const NO_SPEAKER: Speaker = {instances: [], source: null};
+
+/** What earlier runs made, so that a run costs what changed. Holds values only: a new one gives the same results. */
+export class CompileMemo {
+  readonly ipcacheEntries = new Memo<readonly [string, MapEntry] | null>();
+  readonly ipcache = new Memo<MapContent>();
+  readonly endpoints = new Memo<EndpointMaps>();
+  readonly masquerade = new Memo<CompiledMasquerade>();
+  readonly policies = new Memo<CompiledPolicy>();
+}
+
+/** Null while the node's own configuration is not there: then nothing outside is touched. */
+export function compileNode(tables: NodeTables, facts: LocalFacts, options: CompileOptions, memo: CompileMemo): Compiled | null {
+  const config = single(tables, 'node-config');
+  if (config === null) return null;
+  const input: CompileInput = {config, tables, facts, options};
+  const ipcache = memo.ipcache.of('', [config, tables.ipcache, tables.endpoint, facts.endpoints, facts.localIdentities], () => {
+    const content = compileIpcache(input, memo.ipcacheEntries);
+    memo.ipcacheEntries.sweep();
+    return content;
+  });
+  const endpoints = memo.endpoints.of('', [config, tables.ipcache, tables.endpoint, tables.policy, facts.endpoints, facts.links], () => compileEndpoints(input));
+  const masquerade = memo.masquerade.of('', [tables.masquerade], () => compileMasquerade(input));
+  const policy = compilePolicySlots(input, memo.policies);
+  const programs = compilePrograms(input);
+  for (const each of [memo.ipcache, memo.endpoints, memo.masquerade, memo.policies]) each.sweep();
+  return {
+    kernel: {
+      maps: new Map<keyof EndpointMaps | 'cilium_ipcache' | 'cilium_ipmasq_v4' | 'cilium_runtime_config', MapContent>([
+        ['cilium_ipcache', ipcache], ['cilium_lxc', endpoints.cilium_lxc], ['cilium_ep_config', endpoints.cilium_ep_config],
+        ['cilium_if_to_ep', endpoints.cilium_if_to_ep], ['cilium_ipmasq_v4', masquerade.content], ['cilium_runtime_config', compileRuntimeConfig(input)],
+      ]),
+      policySlots: policy.slots,
+      links: compileLinks(input), routes: compileRoutes(input), sysctls: compileSysctls(input), attachments: compileAttachments(input),
+      programConfig: programs.config,
+      speaker: single(tables, 'speaker') ?? NO_SPEAKER,
+      holds: masquerade.hold === null ? [] : [{map: 'cilium_ipmasq_v4', reason: masquerade.hold}],
+    },
+    findings: [...policy.findings, ...programs.findings],
+    policies: policy.compiled,
+  };
+}
