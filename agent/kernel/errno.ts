@@ -32,3 +32,9 @@ export function check(result: number, call: string, data: Readonly<Record<string
   if (result < 0) throw kernelError(result, call, data);
   return result;
 }
+
+/** The code of a thrown value, ours or Node's (whose errors may be of another realm); null when it has none. */
+export function codeOf(error: unknown): string | null {
+  if (typeof error !== 'object' || error === null || !('code' in error)) return null;
+  return typeof error.code === 'string' ? error.code : null;
+}

@@ -4,7 +4,7 @@ import {close as closeLater, closeSync, mkdirSync, unlinkSync} from 'node:fs';
 import {dirname} from 'node:path';
 import {native} from '../../bpf-native/index.js';
 import {StentorError} from '../../lib/core/errors.js';
-import {check, ENOENT} from './errno.js';
+import {check, codeOf, ENOENT} from './errno.js';
 
 export class Fd {
   readonly #what: string;
@@ -61,7 +61,7 @@ export function unpin(path: string): boolean {
     unlinkSync(path);
     return true;
   } catch (error) {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return false;
+    if (codeOf(error) === 'ENOENT') return false;
     throw error;
   }
 }

@@ -3,7 +3,7 @@
 import {fstatSync, openSync} from 'node:fs';
 import {native} from '../../bpf-native/index.js';
 import {StentorError} from '../../lib/core/errors.js';
-import {check} from './errno.js';
+import {check, codeOf} from './errno.js';
 import {Fd} from './fd.js';
 
 export class NetnsHandle {
@@ -30,8 +30,7 @@ export function openNetns(path: string): NetnsHandle {
   try {
     return new NetnsHandle(new Fd(openSync(path, 'r'), path));
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : 'EIO';
-    throw new StentorError(code, `the network namespace ${path} cannot be opened`, {path}, {cause: error});
+    throw new StentorError(codeOf(error) ?? 'EIO', `the network namespace ${path} cannot be opened`, {path}, {cause: error});
   }
 }
 
