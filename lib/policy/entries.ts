@@ -121,7 +121,7 @@ function mergeEqual(a: MapStateEntry, b: MapStateEntry): MapStateEntry {
 
 /**
  * One longest-prefix lookup sees only the narrowest entry of an identity, so whatever a broader entry (of that identity or of
- * all) overrules must go. With a deny in the direction, entries that a broader one of the same verdict covers go as well.
+ * all) overrules must go. Denies that a broader deny covers go as well; allows stay beside broader allows, for what they tell.
  */
 function prune(layers: ReadonlyMap<IdentityId, Layer>): MapStateEntry[] {
   const all = [...layers.values()].flatMap((layer) => [...layer.values()]);
@@ -134,10 +134,13 @@ function prune(layers: ReadonlyMap<IdentityId, Layer>): MapStateEntry[] {
   });
 }
 
-/** Whether `layer` holds a key that covers the entry's and is not overruled by it. `equal`: the same key counts. */
+/** Whether `layer` holds a key that covers the entry's and overrules it. `equal`: the same key counts. */
 function isCovered(entry: MapStateEntry, layer: Layer, equal: boolean): boolean {
-  const {protocol, port, portPrefixLength, precedence} = entry;
-  const covers = (key: number): boolean => (layer.get(key)?.precedence ?? -1) >= precedence;
+  const {protocol, port, portPrefixLength, precedence, deny} = entry;
+  const covers = (key: number): boolean => {
+    const held = layer.get(key);
+    return held !== undefined && (held.precedence > precedence || (deny && held.precedence === precedence));
+  };
   if (protocol === 0) return equal && covers(l4Key(0, 0, 0));
   if (covers(l4Key(0, 0, 0))) return true;
   const longest = equal ? portPrefixLength : portPrefixLength - 1;
