@@ -44,7 +44,9 @@ interface Emitted extends Held {
 const WRITTEN = '!written';
 const IMPLIED = '~implied';
 /** Of these the user writes everything but the status. */
-const STATUS_IS_OURS: ReadonlySet<WatchedKind> = new Set(['CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy']);
+const STATUS_IS_OURS: ReadonlySet<WatchedKind> = new Set([
+  'CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy', 'CiliumBGPPeeringPolicy',
+]);
 
 export class FileObjects {
   readonly #watched: ReadonlyMap<string, WatchedResource>;
@@ -176,6 +178,7 @@ export class FileObjects {
       this.#holders.delete(id);
       if (before === undefined) return;
       this.#emitted.delete(id);
+      this.#statuses.delete(id);
       changes.push({kind: before.kind, key: before.key, object: null});
       return;
     }
