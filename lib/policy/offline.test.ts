@@ -3,9 +3,9 @@
 import {describe, expect, test} from '@jest/globals';
 
 import {identityId} from '../domain/identity.js';
-import {PolicyLab, ccnp, cnp, pod} from '../testing/builders.js';
+import {PolicyLab, ccnp, cnp, decodePolicy, pod} from '../testing/builders.js';
 import {FlowJudge, decodeFlow} from './flows.js';
-import {formatCompile, formatFlow} from './format.js';
+import {formatCompile, formatFlow, formatValidate} from './format.js';
 import {compileCluster} from './offline.js';
 import type {OfflineCluster} from './offline.js';
 
@@ -161,6 +161,20 @@ describe('what is printed', () => {
       return {...json, endpoints: new Map(json.endpoints.map((endpoint) => [endpoint.name + endpoint.namespace, endpoint]))};
     };
     expect(print(turned)).toEqual(print(CLUSTER));
+  });
+
+  test('validate: every object, and what is wrong with it', () => {
+    const policies = [cnp({...SUBJECT, ingress: [{}]}, 'good'), cnp({...SUBJECT, ingress: [{fromCIDR: ['x']}]}, 'bad')];
+    const objects = policies.map((policy, i) => {
+      const object = {kind: 'CiliumNetworkPolicy', namespace: 'default', name: ['good', 'bad'][i] ?? '', uid: ''};
+      return {object, rejections: decodePolicy(policy).rejections};
+    });
+    expect(formatValidate(objects)).toEqual({valid: false, objects: [
+      {object: objects[0]?.object, valid: true, findings: []},
+      {object: objects[1]?.object, valid: false, findings: [{
+        path: 'spec.ingress[0].fromCIDR[0]', code: 'InvalidCIDR', reason: '"x" is neither a prefix nor an address',
+      }]},
+    ]});
   });
 
   const judge = new FlowJudge(compileCluster(CLUSTER, OPTIONS));
