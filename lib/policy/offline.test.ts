@@ -86,6 +86,21 @@ describe('the local host', () => {
     expect(verdict(rules, mode)).toBe(expected);
   });
 
+  test('the host that runs the API server is kube-apiserver, too', () => {
+    const policies = [cnp({endpointSelector: {}, ingress: [{fromEntities: ['kube-apiserver']}]})];
+    const lab = new PolicyLab({pods: PODS, nodes: NODES, policies, allowLocalhost: false, apiServerAddresses: ['10.1.5.10']});
+    expect(lab.judge('10.1.5.10 -> default/web', 'TCP/80').ingress).toMatchObject({peer: 1, verdict: {verdict: 'allow'}});
+    expect(lab.judge('10.1.5.10 -> default/client', 'TCP/80').ingress).toMatchObject({peer: 7, verdict: {verdict: 'allow'}});
+    expect(lab.judge('10.1.5.11 -> default/client', 'TCP/80').ingress).toMatchObject({peer: 1, verdict: {verdict: 'deny'}});
+  });
+
+  test('prefixes of pods and nodes are no CIDRs, whoever names them', () => {
+    const policies = [cnp({...SUBJECT, ingress: [{fromCIDR: ['10.98.1.0/25', '10.98.1.10/32', '10.1.5.11/32']}]})];
+    const lab = new PolicyLab({pods: PODS, nodes: NODES, policies});
+    expect(lab.compiled.identities.has(identityId(16777217))).toBe(false);
+    expect(lab.judge('10.98.1.99 -> default/web', 'TCP/80').ingress).toMatchObject({peer: 3, verdict: {verdict: 'deny'}});
+  });
+
   test('another node is not the local host', () => {
     const lab = new PolicyLab({pods: PODS, nodes: NODES, policies: [cnp({...SUBJECT, ingress: [{}]})]});
     expect(lab.verdict('10.1.5.11 -> default/web', 'TCP/80')).toBe('deny');
