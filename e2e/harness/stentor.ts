@@ -82,7 +82,7 @@ export class Stentor {
     this.#operator = startDaemon({
       name: 'operator', netns: ctl.path, logFile: run.log('operator'),
       command: [NODE, PROGRAMS.operator, ...source, '--listen', `${API_ADDRESS}:${OPERATOR_PORT}`, '--http-listen', this.operatorHttp, '--ca-dir', this.#caDir,
-        '--routing-mode', this.options.routingMode, '--ipv4-native-routing-cidr', '10.0.0.0/8', '--cluster-name', 'cilium-bgp'],
+        '--server-names', API_ADDRESS, '--routing-mode', this.options.routingMode, '--ipv4-native-routing-cidr', '10.0.0.0/8', '--cluster-name', 'cilium-bgp'],
     });
     recordProcess(run, this.#operator.pid, 'operator');
     await this.#answers(this.#operator, 'the operator is ready', 30_000, () => getText(this.operatorHttp, '/readyz'));
@@ -150,6 +150,7 @@ export class Stentor {
       '--tls-ca', join(tls, 'ca.crt'), '--tls-cert', join(tls, 'tls.crt'), '--tls-key', join(tls, 'tls.key'),
       '--state-dir', this.stateDir(spec.name), '--bpf-root', this.bpfRoot(spec.name), '--cgroup-root', join(this.#parts.run.cgroupRoot, spec.name),
       '--api-socket', this.agentSocket(spec.name), '--metrics-addr', this.agentMetrics(spec.name), '--gobgpd', tool('gobgpd'),
+      '--bpf-map-profile', 'small',
     ];
   }
 

@@ -122,3 +122,39 @@ export interface StreamSample {
 export function startStream(from: Place, address: string, port: number, intervalMs: number): LineClient<StreamSample> {
   return new LineClient(from, ['stream', address, String(port), String(intervalMs)]);
 }
+
+/** Datagrams with a text of one's own, sent when told to; the answers that came back. */
+export class Talk {
+  readonly #child: ChildProcess;
+  readonly #answers = new Set<string>();
+  #ready = false;
+
+  constructor(from: Place, address: string, port: number) {
+    const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', HELPER, '--netns', from.netnsPath, 'talk', address, String(port)], {stdio: ['pipe', 'pipe', 'inherit']});
+    this.#child = child;
+    createInterface({input: child.stdout}).on('line', (line) => {
+      if (line === 'ready') this.#ready = true;
+      else this.#answers.add(line);
+    });
+  }
+
+  async ready(): Promise<void> {
+    await until('the client is ready', {timeoutMs: 5_000, intervalMs: 10}, () => this.#ready ? true : null);
+  }
+
+  say(text: string): void {
+    this.#child.stdin?.write(`${text}\n`);
+  }
+
+  heard(text: string): boolean {
+    return this.#answers.has(text);
+  }
+
+  get answers(): ReadonlySet<string> {
+    return this.#answers;
+  }
+
+  stop(): void {
+    this.#child.kill('SIGKILL');
+  }
+}
