@@ -5,7 +5,7 @@ import type {Resource} from '../../lib/desired/node-state.js';
 import {resourceId} from '../../lib/desired/node-state.js';
 import {DesiredStore} from '../desired/store.js';
 import {decoders} from '../model/decoders.js';
-import {applyBatch, applyRows, emptyTables} from '../model/tables.js';
+import {applyBatch, applyRows, emptyTables, reportKey} from '../model/tables.js';
 import type {EndpointReportFact} from '../model/facts.js';
 import type {KubeObject, WatchedKind} from '../watch/feed-types.js';
 import {Compiler, type CompileOptions} from './graph.js';
@@ -25,7 +25,7 @@ interface State {
 function state(objects: readonly [WatchedKind, KubeObject][], reports: readonly EndpointReportFact[] = []): State {
   return {
     objects: new Map(objects.map(([kind, object]) => [`${kind} ${keyOf(object)}`, {kind, object}])),
-    reports: new Map(reports.map((report) => [`${report.namespace}/${report.name}`, report])),
+    reports: new Map(reports.map((report) => [reportKey(report.node, `${report.namespace}/${report.name}`), report])),
   };
 }
 
@@ -285,7 +285,7 @@ describe('bgp', () => {
     bench.go(state([...NODES, peering('young', '2025-02-01T00:00:00Z', undefined), peering('old', '2025-01-01T00:00:00Z', rack0)]));
     expect(bench.on('a', 'speaker/speaker')).toMatchObject({source: {name: 'old'}});
     expect(bench.on('b', 'speaker/speaker')).toMatchObject({source: {name: 'young'}});
-    expect(bench.compiler.bgpFindings().map(({object, reason}) => [object.name, reason]).sort()).toEqual([['old', 'BGPPolicyConflict'], ['young', 'BGPPolicyConflict']]);
+    expect(bench.compiler.bgpFindings().map(({object, reason}) => `${object.name} ${reason}`).sort()).toEqual(['old BGPPolicyConflict', 'young BGPPolicyConflict']);
   });
 
   test('a keepalive longer than the hold time refuses the whole policy', () => {

@@ -2,10 +2,11 @@
 // of the operator, its CiliumEndpoint objects say what its endpoints' addresses are.
 
 import {deepEqual} from '../../lib/core/equal.js';
+import {compareStrings} from '../../lib/core/order.js';
 import {resource} from '../../lib/desired/diff.js';
 import type {Resource} from '../../lib/desired/node-state.js';
 import {IDENTITY_INIT, type IdentityId} from '../../lib/domain/identity.js';
-import type {ChangedKeys, Tables} from '../model/tables.js';
+import {podOfReport, reportKey, type ChangedKeys, type Tables} from '../model/tables.js';
 import type {Identities, Workload} from './identities.js';
 
 export interface Endpoint {
@@ -21,6 +22,9 @@ export interface Endpoint {
   readonly containerId: string;
   readonly state: string;
 }
+
+/** Cilium's word for an endpoint that is not there yet. */
+const WAITING = 'waiting-for-identity';
 
 /** What the address of an endpoint stands for. */
 export function addressIdentity(endpoint: Endpoint): IdentityId {
@@ -41,7 +45,7 @@ export class Endpoints {
 
   /** `pods`: those whose workload or identity changed. Answers with before and after of what is another endpoint now. */
   update(tables: Tables, changed: ChangedKeys, pods: ReadonlySet<string>): Map<string, {before: Endpoint | null; after: Endpoint | null}> {
-    const keys = new Set([...pods, ...changed.endpointReports ?? [], ...changed.endpoints ?? []]);
+    const keys = new Set([...pods, ...[...changed.endpointReports ?? []].map(podOfReport), ...changed.endpoints ?? []]);
     for (const node of changed.nodes ?? []) for (const key of tables.pods.keysBy('node', node)) keys.add(key);
     const changes = new Map<string, {before: Endpoint | null; after: Endpoint | null}>();
     for (const key of keys) {
@@ -57,19 +61,22 @@ export class Endpoints {
 
   #endpointOf(tables: Tables, key: string): Endpoint | null {
     const workload = this.#identities.workloads.get(key) ?? null;
-    const report = tables.endpointReports.get(key) ?? null;
     if (workload === null) {
+      const [first] = [...tables.endpointReports.keysBy('pod', key)].sort(compareStrings);
+      const report = first === undefined ? undefined : tables.endpointReports.get(first);
       // A pod that ended or moved to the host's network is no endpoint; one that we do not know (yet) is.
-      if (report === null || tables.pods.has(key)) return null;
+      if (report === undefined || report.state === 'disconnected' || tables.pods.has(key)) return null;
       const {node, addresses, endpointId, containerId, state} = report;
       return {key, workload, identity: null, node, addresses, endpointId, containerId, state};
     }
     const identity = this.#identities.identityOf(workload);
     const {node} = workload;
-    const own = report !== null && report.node === node && (report.uid === '' || report.uid === workload.uid) ? report : restored(tables, workload);
+    // Only its own node speaks for a pod.
+    const report = node === null ? undefined : tables.endpointReports.get(reportKey(node, key));
+    const own = report !== undefined && (report.uid === '' || report.uid === workload.uid) ? report : restored(tables, workload);
     return {
       key, workload, identity, node, addresses: own?.addresses ?? [], endpointId: own?.endpointId ?? 0,
-      containerId: own?.containerId ?? '', state: own?.state ?? 'waiting-for-identity',
+      containerId: own?.containerId ?? '', state: own?.state ?? WAITING,
     };
   }
 }

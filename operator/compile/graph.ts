@@ -34,6 +34,12 @@ export interface CompileOptions extends NodeOptions {
 export interface CompiledChanges {
   readonly shared: ReadonlyMap<string, Resource | null>;
   readonly nodes: ReadonlyMap<string, ReadonlyMap<string, Resource | null>>;
+  /** Endpoints that are others now. */
+  readonly endpoints: ReadonlySet<string>;
+  /** Subjects whose policy, or whose nodes, are others now. */
+  readonly subjects: ReadonlySet<IdentityId>;
+  /** Which CiliumIdentity objects should exist may be another answer now. */
+  readonly identitiesChanged: boolean;
 }
 
 interface HeldNode extends NodeLayer {
@@ -87,7 +93,11 @@ export class Compiler {
     }
     this.#updateSpeakers(tables, changed, stale);
     if (changed.masquerade !== undefined || this.#shared.get(MASQUERADE_ID) === undefined) this.#updateMasquerade(tables, shared);
-    return {shared, nodes: this.#recompileNodes(tables, stale)};
+    return {
+      shared, nodes: this.#recompileNodes(tables, stale), endpoints: new Set(endpoints.keys()),
+      subjects: new Set([...policies, ...[...endpoints.values()].flatMap(({before, after}) => [before?.identity ?? [], after?.identity ?? []].flat())]),
+      identitiesChanged: pods.size > 0 || identities.size > 0,
+    };
   }
 
   /** Nodes with at least one endpoint of `subject`. */
@@ -207,7 +217,7 @@ export class Compiler {
     for (const prefix of prefixes) if (!this.#external.has(prefix)) this.#members.setPrefix(prefix, Labels.parse(prefixLabels(prefix)));
     this.#trackedPrefixes = prefixes;
     const selectors = new Set(this.policies.selectorsInUse());
-    for (const id of [...this.#members.trackedIds()]) if (!selectors.has(id)) this.#members.untrack(id);
+    for (const id of this.#members.trackedIds()) if (!selectors.has(id)) this.#members.untrack(id);
     for (const id of selectors) this.#members.track(id);
   }
 

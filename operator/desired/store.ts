@@ -60,8 +60,10 @@ export class DesiredStore {
     for (const [id, item] of changes.shared) this.#setShared(id, item);
     for (const [name, own] of changes.nodes) for (const [id, item] of own) this.#setOwn(name, id, item);
     for (const [name, subscriptions] of this.#subscriptions) {
-      const own = changes.nodes.get(name);
-      for (const subscription of subscriptions) subscription.mark([...changes.shared.keys(), ...own?.keys() ?? []]);
+      const layer = this.#nodes.get(name)?.own;
+      // What the node's own layer hides did not change for it.
+      const ids = [...[...changes.shared.keys()].filter((id) => layer?.has(id) !== true), ...changes.nodes.get(name)?.keys() ?? []];
+      for (const subscription of subscriptions) subscription.mark(ids);
     }
     return this.#revision;
   }

@@ -136,7 +136,8 @@ export interface EndpointReportFact {
   readonly endpointId: number;
   readonly addresses: readonly string[];
   readonly containerId: string;
-  readonly state: 'creating' | 'ready';
+  /** `disconnected`: it is gone from its node, whatever its CiliumEndpoint still says. */
+  readonly state: 'creating' | 'ready' | 'disconnected';
 }
 
 export interface NodeReportFact {

@@ -9,7 +9,7 @@ import type {
   NamespaceFact, NodeFact, NodeReportFact, PodFact, PolicyFact,
 } from './facts.js';
 
-/** Keys: `namespace/name`, or `name`. `policies`: `kind namespace/name`. Reports: by `namespace/name`, by node. */
+/** Keys: `namespace/name`, or `name`. `policies`: `kind namespace/name`. Reports: by `reportKey`, by node. */
 export interface Tables {
   readonly pods: Table<PodFact>;
   readonly namespaces: Table<NamespaceFact>;
@@ -43,7 +43,7 @@ export function emptyTables(): Tables {
     bgpPolicies: Table.empty(),
     masquerade: Table.empty(),
     apiServers: Table.empty(),
-    endpointReports: Table.empty<EndpointReportFact>({node: (report) => [report.node]}),
+    endpointReports: Table.empty<EndpointReportFact>({node: (report) => [report.node], pod: ({namespace, name}) => [`${namespace}/${name}`]}),
     nodeReports: Table.empty(),
     rejected: Table.empty(),
   };
@@ -114,4 +114,13 @@ class TableEdits {
     }
     return {tables: next as Tables, changed};
   }
+}
+
+/** Of an endpoint report: each node has rows of its own, so that none can overwrite another's. */
+export function reportKey(node: string, pod: string): string {
+  return `${node} ${pod}`;
+}
+
+export function podOfReport(key: string): string {
+  return key.slice(key.indexOf(' ') + 1);
 }

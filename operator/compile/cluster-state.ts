@@ -1,0 +1,189 @@
+// What Kubernetes should hold because of us: CiliumIdentity, CiliumNode and CiliumEndpoint objects, conditions, Events.
+
+import {deepEqual} from '../../lib/core/equal.js';
+import type {ObjectRef, Rejection} from '../../lib/core/errors.js';
+import {Table, type RowChange} from '../../lib/core/table.js';
+import type {ClusterState, DesiredCiliumEndpoint, DesiredCiliumNode, DesiredEvent, DesiredIdentity, DesiredPolicyStatus} from '../../lib/desired/cluster-state.js';
+import {identityId} from '../../lib/domain/identity.js';
+import type {ChangedKeys, Tables} from '../model/tables.js';
+import type {Endpoint} from './endpoints.js';
+import {hasConditions, validity, type Enforcement} from './enforcement.js';
+import type {CompiledChanges, Compiler} from './graph.js';
+import {nodeView} from './nodes.js';
+
+/** Kept incrementally; every `state` is an immutable snapshot whose parts are the same objects until they change. */
+export class ClusterStateBuilder {
+  readonly #compiler: Compiler;
+  readonly #enforcement: Enforcement;
+  #identities = Table.empty<DesiredIdentity>();
+  #nodes = Table.empty<DesiredCiliumNode>();
+  #endpoints = Table.empty<DesiredCiliumEndpoint>();
+  #statuses = Table.empty<DesiredPolicyStatus>();
+  #events = Table.empty<DesiredEvent>();
+  /** Events by what they are about, so that a source that changes replaces its own. */
+  readonly #eventsBySource = new Map<string, readonly string[]>();
+  readonly #statusUid = new Map<string, string>();
+
+  constructor(parts: {readonly compiler: Compiler; readonly enforcement: Enforcement}) {
+    this.#compiler = parts.compiler;
+    this.#enforcement = parts.enforcement;
+  }
+
+  get state(): ClusterState {
+    return {identities: this.#identities, nodes: this.#nodes, endpoints: this.#endpoints, policyStatuses: this.#statuses, events: this.#events};
+  }
+
+  compiled(tables: Tables, changed: ChangedKeys, compiled: CompiledChanges): void {
+    if (compiled.identitiesChanged) this.#updateIdentities();
+    this.#updateNodes(tables, changed);
+    this.#updateEndpoints(tables, changed, compiled);
+    for (const key of changed.policies ?? []) this.#setEvents(`policy ${key}`, policyEvents(tables, key));
+    for (const key of changed.rejected ?? []) this.#setEvents(`rejected ${key}`, rejectionEvents(tables, key));
+    for (const key of changed.masquerade ?? []) this.#setEvents(`masquerade ${key}`, masqueradeEvents(tables, key));
+    if (changed.bgpPolicies !== undefined || changed.nodes !== undefined) this.#setEvents('bgp', bgpEvents(tables, this.#compiler));
+  }
+
+  /** Takes over the statuses of `objects` from the enforcement. */
+  statuses(tables: Tables, objects: Iterable<string>): void {
+    const changes: RowChange<DesiredPolicyStatus>[] = [];
+    for (const key of objects) {
+      const before = this.#statusUid.get(key);
+      const fact = tables.policies.get(key);
+      const status = fact !== undefined && hasConditions(fact.ref) ? this.#enforcement.statusOf(key) : null;
+      if (before !== undefined && before !== status?.object.uid) changes.push([before, null]);
+      if (status === null) {
+        this.#statusUid.delete(key);
+        continue;
+      }
+      this.#statusUid.set(key, status.object.uid);
+      changes.push([status.object.uid, status]);
+    }
+    this.#statuses = this.#statuses.with(changes);
+  }
+
+  /** An Event of the outside world, as a node that was refused. It stays until the process ends. */
+  report(event: DesiredEvent): void {
+    this.#events = this.#events.with([[eventKey(event), event]]);
+  }
+
+  #updateIdentities(): void {
+    const desired = this.#compiler.identities.desired();
+    const changes: RowChange<DesiredIdentity>[] = [...this.#identities.keys()].filter((key) => !desired.has(key)).map((key) => [key, null]);
+    for (const [key, labels] of desired) {
+      const securityLabels = Object.fromEntries(labels.all.map((label) => [`${label.source}:${label.key}`, label.value]));
+      const next = {id: identityId(Number(key)), securityLabels};
+      if (!deepEqual(next, this.#identities.get(key))) changes.push([key, next]);
+    }
+    this.#identities = this.#identities.with(changes);
+  }
+
+  #updateNodes(tables: Tables, changed: ChangedKeys): void {
+    const names = new Set([...changed.nodes ?? [], ...changed.nodeReports ?? [], ...changed.ciliumNodes ?? []]);
+    this.#nodes = this.#nodes.with([...names].map((name): RowChange<DesiredCiliumNode> => {
+      const next = ciliumNode(tables, name);
+      const before = this.#nodes.get(name);
+      return [name, before !== undefined && deepEqual(before, next) ? before : next];
+    }));
+  }
+
+  #updateEndpoints(tables: Tables, changed: ChangedKeys, compiled: CompiledChanges): void {
+    const keys = new Set(compiled.endpoints);
+    // The node's address and the subject's policy show in the object.
+    for (const node of changed.nodes ?? []) for (const key of tables.pods.keysBy('node', node)) keys.add(key);
+    for (const subject of compiled.subjects) for (const key of this.#compiler.identities.podsOf(subject)) keys.add(key);
+    this.#endpoints = this.#endpoints.with([...keys].map((key): RowChange<DesiredCiliumEndpoint> => {
+      const endpoint = this.#compiler.endpoints.all.get(key);
+      const next = endpoint === undefined ? null : this.#ciliumEndpoint(tables, endpoint);
+      const before = this.#endpoints.get(key);
+      return [key, before !== undefined && deepEqual(before, next) ? before : next];
+    }));
+  }
+
+  #ciliumEndpoint(tables: Tables, endpoint: Endpoint): DesiredCiliumEndpoint | null {
+    const {workload, identity, addresses} = endpoint;
+    if (workload === null || identity === null || addresses.length === 0) return null;
+    const view = workload.node === null ? null : nodeView(tables, workload.node);
+    const policy = this.#compiler.policies.compiled.get(identity)?.policy;
+    const namedPorts = Object.entries(workload.namedPorts).map(([name, {port, protocol}]) => ({name, port, protocol: PROTOCOL_NAMES[protocol] ?? 'TCP'}));
+    return {
+      namespace: workload.namespace, name: workload.name, podUid: workload.uid,
+      status: {
+        id: endpoint.endpointId,
+        state: endpoint.state,
+        identity: {id: identity, labels: workload.labels.format()},
+        networking: {addressing: addresses.map((ip) => (ip.includes(':') ? {ipv6: ip} : {ipv4: ip})), node: view?.address ?? ''},
+        'external-identifiers': {
+          'container-id': endpoint.containerId, 'k8s-namespace': workload.namespace, 'k8s-pod-name': workload.name,
+          'pod-name': workload.key,
+        },
+        policy: {ingress: enforcementState(policy?.ingressEnforced), egress: enforcementState(policy?.egressEnforced)},
+        ...(namedPorts.length === 0 ? {} : {'named-ports': namedPorts}),
+      },
+    };
+  }
+
+  #setEvents(source: string, events: readonly DesiredEvent[]): void {
+    const keys = events.map(eventKey);
+    const gone = (this.#eventsBySource.get(source) ?? []).filter((key) => !keys.includes(key));
+    this.#events = this.#events.with([...gone.map((key): RowChange<DesiredEvent> => [key, null]), ...events.map((event): RowChange<DesiredEvent> => [eventKey(event), event])]);
+    if (keys.length === 0) this.#eventsBySource.delete(source);
+    else this.#eventsBySource.set(source, keys);
+  }
+}
+
+const PROTOCOL_NAMES: Readonly<Record<number, string>> = {6: 'TCP', 17: 'UDP', 132: 'SCTP'};
+
+function enforcementState(enforced: boolean | undefined): {enforcing: boolean; state: string} {
+  return enforced === true ? {enforcing: true, state: 'enforcing'} : {enforcing: false, state: 'non-enforcing'};
+}
+
+function ciliumNode(tables: Tables, name: string): DesiredCiliumNode | null {
+  const view = nodeView(tables, name);
+  if (view === null) return null;
+  const {fact, routerAddress} = view;
+  return {
+    name, nodeUid: fact.uid, labels: fact.labels,
+    spec: {
+      addresses: [...fact.addresses, ...(routerAddress === null ? [] : [{type: 'CiliumInternalIP', ip: routerAddress}])],
+      ipam: {podCIDRs: fact.podCidrs},
+    },
+  };
+}
+
+export function eventKey(event: DesiredEvent): string {
+  return `${event.object.uid} ${event.reason} ${event.message}`;
+}
+
+function policyEvents(tables: Tables, key: string): DesiredEvent[] {
+  const fact = tables.policies.get(key);
+  if (fact === undefined || fact.rejections.length === 0) return [];
+  return [{object: fact.ref, apiVersion: fact.apiVersion, type: 'Warning', reason: 'PolicyInvalid', message: validity(fact).message}];
+}
+
+const API_VERSIONS: Readonly<Record<string, string>> = {CiliumIdentity: 'cilium.io/v2'};
+
+function rejectionEvents(tables: Tables, key: string): DesiredEvent[] {
+  const rejection = tables.rejected.get(key);
+  return rejection === undefined ? [] : [warning(rejection, API_VERSIONS[rejection.object.kind] ?? 'v1')];
+}
+
+function warning({object, path, code, reason}: Rejection, apiVersion: string): DesiredEvent {
+  return {object, apiVersion, type: 'Warning', reason: code, message: `${path}: ${reason}`};
+}
+
+function masqueradeEvents(tables: Tables, key: string): DesiredEvent[] {
+  const fact = tables.masquerade.get(key);
+  if (fact?.kind !== 'broken') return [];
+  return [{object: fact.object, apiVersion: 'v1', type: 'Warning', reason: 'MasqueradeConfigInvalid', message: `kept what is installed: ${fact.reason}`}];
+}
+
+function bgpEvents(tables: Tables, compiler: Compiler): DesiredEvent[] {
+  const rejected = [...tables.bgpPolicies.values()].flatMap(({rejections, apiVersion}) => rejections.map((rejection) => warning(rejection, apiVersion)));
+  const findings = compiler.bgpFindings().map(({object, apiVersion, reason, message}): DesiredEvent => ({object, apiVersion, type: 'Warning', reason, message}));
+  return [...rejected, ...findings];
+}
+
+/** A Node, as the object of an Event. */
+export function nodeRef(name: string, uid: string): ObjectRef {
+  return {kind: 'Node', namespace: '', name, uid};
+}

@@ -1,0 +1,191 @@
+// Which policies are in force everywhere they must be: from what each node has acknowledged, and what it could not install.
+
+import type {ObjectRef} from '../../lib/core/errors.js';
+import type {Condition, DesiredPolicyStatus} from '../../lib/desired/cluster-state.js';
+import {identityId, type IdentityId} from '../../lib/domain/identity.js';
+import {knownPrefixes, selectorId} from '../../lib/policy/selectors.js';
+import type {PolicyFact} from '../model/facts.js';
+import type {Tables} from '../model/tables.js';
+import type {Compiler} from './graph.js';
+
+/** A resource that a node could not install. */
+export interface ApplyFault {
+  readonly kind: string;
+  readonly key: string;
+  readonly code: string;
+  readonly message: string;
+}
+
+export interface NodeProgress {
+  readonly connected: boolean;
+  /** Not connected, and for so long that what it enforces is not known any more. */
+  readonly unreachable: boolean;
+  /** Everything of the node's state up to this revision is installed. */
+  readonly ackedRevision: number;
+  readonly faults: readonly ApplyFault[];
+}
+
+export interface EnforcementParts {
+  readonly compiler: Compiler;
+  /** undefined: the node has had no session since this process started. */
+  readonly progressOf: (node: string) => NodeProgress | undefined;
+}
+
+interface Tracked {
+  readonly fact: PolicyFact;
+  readonly selectors: ReadonlySet<string>;
+  readonly prefixes: ReadonlySet<string>;
+  /** The revision at which the object's present content was compiled. */
+  readonly revision: number;
+  /** Nodes that have acknowledged it once: they stay so while out of reach for a short time. */
+  readonly reached: Set<string>;
+  status: DesiredPolicyStatus | null;
+}
+
+export const ENFORCED = 'stentor.io/Enforced';
+
+export class Enforcement {
+  readonly #parts: EnforcementParts;
+  readonly #tracked = new Map<string, Tracked>();
+  /** Objects that are not, or not known to be, in force. */
+  readonly #pending = new Set<string>();
+  #settling = true;
+
+  constructor(parts: EnforcementParts) {
+    this.#parts = parts;
+  }
+
+  /** From now on a node without a session counts as out of reach. Before, its objects' old conditions are left alone. */
+  settled(): void {
+    this.#settling = false;
+  }
+
+  get pendingCount(): number {
+    return this.#pending.size;
+  }
+
+  /** After a compile that ended in `revision`: `objects` changed, `subjects` have another policy or other nodes. */
+  compiled(tables: Tables, changes: {objects: Iterable<string>; subjects: Iterable<IdentityId>}, revision: number): ReadonlySet<string> {
+    const touched = new Set<string>();
+    for (const key of changes.objects) {
+      const fact = tables.policies.get(key);
+      touched.add(key);
+      if (fact === undefined) {
+        this.#tracked.delete(key);
+        this.#pending.delete(key);
+        continue;
+      }
+      const selectors = new Set(fact.rules.flatMap((rule) => rule.peers.map(selectorId)));
+      const status = this.#tracked.get(key)?.status ?? null;
+      this.#tracked.set(key, {fact, selectors, prefixes: new Set(knownPrefixes(fact.rules)), revision, reached: new Set(), status});
+      this.#pending.add(key);
+    }
+    for (const subject of changes.subjects) for (const key of this.#parts.compiler.policies.compiled.get(subject)?.objects ?? []) touched.add(key);
+    return new Set([...this.#evaluateAll(touched, tables), ...[...touched].filter((key) => !this.#tracked.has(key))]);
+  }
+
+  /** After an acknowledgement: asks the objects that wait for one. Answers with those whose status is another one. */
+  acknowledged(tables: Tables): ReadonlySet<string> {
+    return this.#evaluateAll(this.#pending, tables);
+  }
+
+  /** After a change of what is connected or of faults. */
+  reconsidered(tables: Tables): ReadonlySet<string> {
+    return this.#evaluateAll(this.#tracked.keys(), tables);
+  }
+
+  /** null: not known yet, or no such object. */
+  statusOf(key: string): DesiredPolicyStatus | null {
+    return this.#tracked.get(key)?.status ?? null;
+  }
+
+  #evaluateAll(keys: Iterable<string>, tables: Tables): ReadonlySet<string> {
+    const changed = new Set<string>();
+    for (const key of keys) {
+      const tracked = this.#tracked.get(key);
+      if (tracked === undefined) continue;
+      const enforced = this.#evaluate(key, tracked, tables);
+      if (enforced?.status === 'True') this.#pending.delete(key);
+      else this.#pending.add(key);
+      if (enforced === null) continue;
+      const next = statusWith(tracked.fact, enforced);
+      if (JSON.stringify(next) === JSON.stringify(tracked.status)) continue;
+      tracked.status = next;
+      changed.add(key);
+    }
+    return changed;
+  }
+
+  #evaluate(key: string, tracked: Tracked, tables: Tables): Omit<Condition, 'type' | 'observedGeneration'> | null {
+    const subjects = this.#parts.compiler.policies.subjectsOf(key);
+    const nodes = new Set([...subjects].flatMap((id) => [...this.#parts.compiler.nodesOf(id)]).filter((node) => tables.nodes.has(node)));
+    let reached = 0;
+    let unreachable = 0;
+    const faults: string[] = [];
+    for (const node of nodes) {
+      const progress = this.#parts.progressOf(node);
+      if (progress === undefined && this.#settling) return null;
+      const acked = progress !== undefined && progress.connected && progress.ackedRevision >= tracked.revision;
+      if (acked) tracked.reached.add(node);
+      const held = acked || (tracked.reached.has(node) && progress?.unreachable === false);
+      if (progress === undefined || progress.unreachable || (!progress.connected && !held)) unreachable++;
+      else if (held) reached++;
+      for (const fault of progress?.faults ?? []) {
+        if (this.#blames(fault, tracked, subjects)) faults.push(`${node}: ${fault.kind} ${fault.key}: ${fault.code} ${fault.message}`);
+      }
+    }
+    return verdict({total: nodes.size, reached, unreachable, faults: faults.sort()});
+  }
+
+  #blames(fault: ApplyFault, tracked: Tracked, subjects: ReadonlySet<IdentityId>): boolean {
+    switch (fault.kind) {
+      case 'policy':
+      case 'identity':
+        return /^\d{1,8}$/.test(fault.key) && subjects.has(identityId(Number(fault.key)));
+      case 'endpoint': {
+        const identity = this.#parts.compiler.endpoints.all.get(fault.key)?.identity ?? null;
+        return identity !== null && subjects.has(identity);
+      }
+      case 'selector':
+        return tracked.selectors.has(fault.key);
+      case 'ipcache':
+        return tracked.prefixes.has(fault.key);
+      default:
+        return false;
+    }
+  }
+}
+
+/** At most this many faults are spelled out: nodes that fail mostly fail alike. */
+const FAULTS_SHOWN = 3;
+
+function verdict(counts: {total: number; reached: number; unreachable: number; faults: readonly string[]}): Omit<Condition, 'type' | 'observedGeneration'> {
+  const {total, reached, unreachable, faults} = counts;
+  if (faults.length > 0) {
+    const more = faults.length > FAULTS_SHOWN ? ` and ${faults.length - FAULTS_SHOWN} more` : '';
+    return {status: 'False', reason: 'ApplyFailed', message: `${faults.slice(0, FAULTS_SHOWN).join('; ')}${more}`};
+  }
+  if (unreachable > 0) return {status: 'False', reason: 'NodesUnreachable', message: `${unreachable}/${total}`};
+  if (reached < total) return {status: 'False', reason: 'Pending', message: `acknowledged by ${reached}/${total} nodes`};
+  return {status: 'True', reason: 'Enforced', message: `${reached}/${total}`};
+}
+
+function statusWith(fact: PolicyFact, enforced: Omit<Condition, 'type' | 'observedGeneration'>): DesiredPolicyStatus {
+  return {
+    object: fact.ref, apiVersion: fact.apiVersion,
+    conditions: [validity(fact), {type: ENFORCED, ...enforced, observedGeneration: fact.generation}],
+  };
+}
+
+export function validity(fact: PolicyFact): Condition {
+  const {rejections, generation} = fact;
+  const [first] = rejections;
+  if (first === undefined) return {type: 'Valid', status: 'True', reason: 'Valid', message: 'Policy validation succeeded', observedGeneration: generation};
+  const message = rejections.map(({path, reason}) => `${path}: ${reason}`).join('; ');
+  return {type: 'Valid', status: 'False', reason: first.code, message, observedGeneration: generation};
+}
+
+/** Kinds without conditions: what there is to say goes into Events. */
+export function hasConditions(ref: ObjectRef): boolean {
+  return ref.kind !== 'NetworkPolicy';
+}

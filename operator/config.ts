@@ -1,0 +1,59 @@
+// The operator's options: the only reader of the environment here.
+
+import {loadConfig, type ConfigOf, type ConfigResult, type OptionTable} from '../lib/run/config.js';
+
+const SERVING = 'Serving';
+const CLUSTER = 'The cluster';
+const LIMITS = 'Limits';
+
+export const OPTIONS = {
+  config: {kind: 'string', default: '', help: 'file with these options'},
+  'log-level': {kind: 'string', default: 'info', values: ['error', 'warn', 'info', 'debug'], help: 'what is logged'},
+  kubeconfig: {kind: 'string', default: '', group: CLUSTER, help: 'how to reach the API server; empty: KUBECONFIG, then the service account'},
+  input: {kind: 'list', default: [], group: CLUSTER, help: 'files or folders of manifests, watched, instead of an API server'},
+  output: {kind: 'string', default: '', group: CLUSTER, help: 'with --input: folder for what would be written to Kubernetes; read back at the start'},
+  'cluster-name': {kind: 'string', default: 'default', pattern: '^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$', group: CLUSTER, help: 'value of the label io.cilium.k8s.policy.cluster'},
+  'routing-mode': {kind: 'string', default: 'tunnel', values: ['native', 'tunnel'], group: CLUSTER, help: 'how pods on different nodes reach each other'},
+  'tunnel-port': {kind: 'integer', default: 8472, min: 1, max: 65535, group: CLUSTER, help: 'UDP port of VXLAN'},
+  'ipv4-native-routing-cidr': {kind: 'string', default: '', pattern: '^$|/', group: CLUSTER, help: 'destinations that are never masqueraded; empty: the node’s own PodCIDRs'},
+  'enable-ipv4-masquerade': {kind: 'boolean', default: true, group: CLUSTER, help: 'pods leave the cluster with the address of their node'},
+  'enable-policy': {kind: 'string', default: 'default', values: ['default', 'always', 'never'], group: CLUSTER, help: 'when endpoints are isolated'},
+  'allow-localhost': {kind: 'boolean', default: true, group: CLUSTER, help: 'a node’s own host reaches its pods unless a rule denies it'},
+  'invalid-policy': {kind: 'string', default: 'isolate', values: ['isolate', 'ignore'], group: CLUSTER, help: 'what a refused policy does to its subjects'},
+  'ip-masq-configmap': {kind: 'string', default: 'kube-system/ip-masq-agent', pattern: '^[^/]+/[^/]+$', group: CLUSTER, help: 'NAMESPACE/NAME of the masquerading rules'},
+  'install-crds': {kind: 'boolean', default: true, group: CLUSTER, help: 'create and upgrade the CustomResourceDefinitions'},
+  listen: {kind: 'string', default: '0.0.0.0:4240', pattern: ':\\d+$', group: SERVING, help: 'gRPC for agents'},
+  'http-listen': {kind: 'string', default: '127.0.0.1:9963', group: SERVING, help: '/healthz /readyz /metrics /debug'},
+  'tls-dir': {kind: 'string', default: '', group: SERVING, help: 'folder with ca.crt, tls.crt and tls.key of this operator'},
+  'ca-dir': {kind: 'string', default: '', group: SERVING, help: 'folder of the CA: it is made when missing, and issues this operator’s certificate'},
+  'server-names': {kind: 'list', default: ['localhost', '127.0.0.1', 'stentor-operator'], group: SERVING, help: 'with --ca-dir: names and addresses in the server certificate'},
+  'lease-namespace': {kind: 'string', default: 'kube-system', group: SERVING, help: 'where the Lease lies'},
+  'lease-name': {kind: 'string', default: 'stentor-operator', group: SERVING, help: 'the Lease of the serving replica; empty: no election'},
+  'lease-duration': {kind: 'duration', default: '15s', minMs: 1000, group: SERVING, help: 'after which another replica may take over'},
+  'lease-renew-deadline': {kind: 'duration', default: '10s', minMs: 500, group: SERVING, help: 'after which the holder gives up'},
+  'lease-retry-period': {kind: 'duration', default: '2s', minMs: 100, group: SERVING, help: 'between tries'},
+  'advertise-address': {kind: 'string', default: '', group: SERVING, help: 'host:port that standby replicas name to agents; empty: the listen address'},
+  'sessions-max': {kind: 'integer', default: 5000, min: 1, max: 100_000, group: LIMITS, help: 'agents at the same time'},
+  'snapshots-max': {kind: 'integer', default: 16, min: 1, max: 10_000, group: LIMITS, help: 'agents that get their first state at the same time'},
+  'in-flight-max': {kind: 'integer', default: 2, min: 1, max: 64, group: LIMITS, help: 'deltas sent to an agent and not acknowledged'},
+  'chunk-bytes': {kind: 'integer', default: 256 << 10, min: 4096, max: 4 << 20, group: LIMITS, help: 'size of one message to an agent'},
+  'message-bytes-max': {kind: 'integer', default: 16 << 20, min: 64 << 10, max: 256 << 20, group: LIMITS, help: 'size of one message from an agent'},
+  'endpoints-per-node-max': {kind: 'integer', default: 1024, min: 1, max: 65_535, group: LIMITS, help: 'endpoints that one node may report'},
+  'span-ack-limit': {kind: 'duration', default: '100ms', minMs: 0, maxMs: 60_000, group: LIMITS, help: 'how long CNI ADD waits for the other nodes'},
+  'hello-timeout': {kind: 'duration', default: '10s', minMs: 100, group: LIMITS, help: 'for the first message of an agent'},
+  'keepalive': {kind: 'duration', default: '10s', minMs: 1000, group: LIMITS, help: 'between pings to a silent agent'},
+  'unreachable-after': {kind: 'duration', default: '10s', minMs: 0, group: LIMITS, help: 'how long a lost agent still counts as enforcing'},
+  'settle-time': {kind: 'duration', default: '10s', minMs: 0, group: LIMITS, help: 'after the start, how long missing agents leave conditions alone'},
+} as const satisfies OptionTable;
+
+export type OperatorConfig = ConfigOf<typeof OPTIONS>;
+
+export function loadOperatorConfig(argv: readonly string[]): Promise<ConfigResult<typeof OPTIONS>> {
+  return loadConfig({program: 'operator', about: 'Stentor operator: computes what every node should hold, and streams it.', options: OPTIONS, argv, env: process.env});
+}
+
+const RENDER_OPTIONS = {...OPTIONS, node: {kind: 'string', default: '', required: true, help: 'whose state'}} as const;
+
+export function loadRenderConfig(argv: readonly string[]): Promise<ConfigResult<typeof RENDER_OPTIONS>> {
+  return loadConfig({program: 'operator render', about: 'Prints the exact state that the operator would stream to a node.', options: RENDER_OPTIONS, argv, env: process.env});
+}

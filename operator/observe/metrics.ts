@@ -1,0 +1,48 @@
+// The operator's metrics: all names in one place.
+
+import {Metrics, type Counter, type Gauge, type Histogram} from '../../lib/run/metrics.js';
+
+const LATENCY_BUCKETS = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30];
+
+export interface OperatorMetrics {
+  readonly compileSeconds: Histogram;
+  readonly convergenceSeconds: Histogram;
+  readonly spanAckSeconds: Histogram;
+  readonly spanAckIncomplete: Counter;
+  readonly refused: Counter<'code'>;
+  readonly sessions: Gauge;
+  readonly revision: Gauge;
+  readonly policiesPending: Gauge;
+  readonly rows: Gauge<'table'>;
+  readonly admissionQueue: Gauge;
+  readonly apiCallSeconds: Histogram<'verb' | 'code'>;
+  readonly writes: Counter<'kind' | 'verb' | 'result'>;
+  readonly writesPending: Gauge;
+  /** Before every scrape. */
+  onScrape(collect: () => void): void;
+  render(): Promise<string>;
+  readonly contentType: string;
+}
+
+export function createMetrics(): OperatorMetrics {
+  const process = new Metrics({prefix: 'cilium_operator_', processMetrics: true});
+  const own = new Metrics({prefix: 'stentor_operator_'});
+  return {
+    compileSeconds: own.histogram({name: 'compile_seconds', help: 'Time to compile one batch of changes', buckets: LATENCY_BUCKETS}),
+    convergenceSeconds: own.histogram({name: 'convergence_seconds', help: 'From an event to the last acknowledgement of what it changed', buckets: LATENCY_BUCKETS}),
+    spanAckSeconds: own.histogram({name: 'endpoint_span_ack_seconds', help: 'From an endpoint’s report to its entry on all nodes', buckets: LATENCY_BUCKETS}),
+    spanAckIncomplete: own.counter({name: 'endpoint_span_ack_incomplete_total', help: 'Endpoints that went on before their entry was on all nodes'}),
+    refused: own.counter({name: 'sessions_refused_total', help: 'Clients that were turned away', labels: ['code']}),
+    sessions: own.gauge({name: 'sessions', help: 'Agents connected'}),
+    revision: own.gauge({name: 'revision', help: 'Revision of the desired state'}),
+    policiesPending: own.gauge({name: 'policies_pending', help: 'Policies not in force on every node concerned'}),
+    rows: own.gauge({name: 'table_rows', help: 'Objects known, by table', labels: ['table']}),
+    admissionQueue: own.gauge({name: 'snapshot_queue', help: 'Agents that wait for their first state'}),
+    apiCallSeconds: own.histogram({name: 'api_call_seconds', help: 'Calls to the API server', labels: ['verb', 'code'], buckets: LATENCY_BUCKETS}),
+    writes: own.counter({name: 'writes_total', help: 'Objects written to Kubernetes, or to --output', labels: ['kind', 'verb', 'result']}),
+    writesPending: own.gauge({name: 'writes_pending', help: 'Objects that differ from what they should be'}),
+    onScrape: (collect) => own.onScrape(collect),
+    render: async () => `${await process.render()}${await own.render()}`,
+    contentType: own.contentType,
+  };
+}

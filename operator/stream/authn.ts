@@ -1,0 +1,24 @@
+// Which node a client is: the name in its certificate, never what its messages say.
+
+import type {PeerCertificate} from 'node:tls';
+import {StentorError} from '../../lib/core/errors.js';
+
+/** As kubelets' certificates: CN `system:node:NAME`, O `system:nodes`. */
+export const NODE_CN_PREFIX = 'system:node:';
+export const NODE_ORGANISATION = 'system:nodes';
+
+const NODE_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
+
+/** Throws `NOT_A_NODE` when the certificate, which TLS has already verified, is not that of a node. */
+export function nodeOfCertificate(certificate: PeerCertificate | undefined): string {
+  const subject = certificate?.subject as {readonly CN?: string | string[]; readonly O?: string | string[]} | undefined;
+  const {CN: name, O: organisation} = subject ?? {};
+  if (typeof name !== 'string' || !name.startsWith(NODE_CN_PREFIX)) {
+    throw new StentorError('NOT_A_NODE', `the client certificate is not that of a node: CN is ${JSON.stringify(name ?? null)}, not ${NODE_CN_PREFIX}NAME`);
+  }
+  const organisations = Array.isArray(organisation) ? organisation : [organisation];
+  if (!organisations.includes(NODE_ORGANISATION)) throw new StentorError('NOT_A_NODE', `the client certificate of ${name} lacks O=${NODE_ORGANISATION}`);
+  const node = name.slice(NODE_CN_PREFIX.length);
+  if (!NODE_NAME.test(node)) throw new StentorError('NOT_A_NODE', `not a node name: ${JSON.stringify(node)}`);
+  return node;
+}

@@ -1,0 +1,347 @@
+// The heart of the operator, one turn at a time: what came in → tables → compile → store → sessions; acknowledgements → conditions.
+// Nothing in it waits.
+
+import {StentorError} from '../lib/core/errors.js';
+import {contains, parsePrefix} from '../lib/core/ip.js';
+import type {ClusterState, DesiredEvent} from '../lib/desired/cluster-state.js';
+import type {Clock} from '../lib/run/clock.js';
+import type {Log} from '../lib/run/log.js';
+import {ClusterStateBuilder, nodeRef} from './compile/cluster-state.js';
+import {Enforcement, type NodeProgress} from './compile/enforcement.js';
+import {Compiler, type CompileOptions} from './compile/graph.js';
+import type {DesiredStore} from './desired/store.js';
+import type {PeerState} from './model/facts.js';
+import {applyBatch, applyRows, emptyTables, reportKey, type Applied, type ChangedKeys, type Decoders, type TableName, type Tables} from './model/tables.js';
+import type {EndpointReport, NodeReport} from './stream/decode.js';
+import type {SessionEvents} from './stream/server.js';
+import type {NodeSession} from './stream/session.js';
+import type {SpanAck} from './stream/encode.js';
+import type {Batch} from './watch/feed-types.js';
+
+export interface EngineOptions {
+  readonly compile: CompileOptions;
+  readonly decoders: Decoders;
+  /** How long a node without a session still counts as enforcing what it had acknowledged. */
+  readonly unreachableAfterMs: number;
+  /** How long after the start a node that has not come yet says nothing about the policies. */
+  readonly settleMs: number;
+  readonly spanAckLimitMs: number;
+  readonly endpointsPerNodeMax: number;
+}
+
+/** The sessions as the engine sees them. */
+export interface Sessions {
+  get(node: string): NodeSession | undefined;
+  all(): readonly NodeSession[];
+  spanAck(node: string, ack: SpanAck): void;
+}
+
+/** What the engine tells to metrics. */
+export interface EngineObserver {
+  compiled(seconds: number): void;
+  /** From an event to the last acknowledgement of what it changed. */
+  converged(seconds: number): void;
+  spanAcked(seconds: number, complete: boolean): void;
+  refused(code: string): void;
+}
+
+export interface EngineParts {
+  readonly store: DesiredStore;
+  readonly sessions: Sessions;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly observer: EngineObserver;
+  /** The newest state that Kubernetes should hold; called only when it changed, and not before in-sync. */
+  readonly onClusterState: (state: ClusterState) => void;
+  /** Called once: sessions may get their state. */
+  readonly onInSync: () => void;
+}
+
+interface LostNode {
+  readonly unreachable: boolean;
+  readonly faults: NodeProgress['faults'];
+}
+
+interface Waiting {
+  readonly revision: number;
+  readonly sinceMs: number;
+}
+
+interface SpanWait extends Waiting {
+  readonly node: string;
+  readonly report: EndpointReport;
+  readonly limit: AbortController;
+}
+
+/** Revisions that wait for their last acknowledgement; beyond that the oldest are not measured. */
+const CONVERGING_MAX = 10_000;
+const EVENT_API_VERSION = 'v1';
+
+export class Engine implements SessionEvents {
+  readonly compiler: Compiler;
+  readonly enforcement: Enforcement;
+  readonly #options: EngineOptions;
+  readonly #parts: EngineParts;
+  readonly #cluster: ClusterStateBuilder;
+  readonly #stop = new AbortController();
+  readonly #lost = new Map<string, LostNode>();
+  readonly #peers = new Map<string, readonly PeerState[]>();
+  readonly #spanWaits = new Set<SpanWait>();
+  #converging: Waiting[] = [];
+  #tables: Tables = emptyTables();
+  /** Rows that changed before in-sync. */
+  #early = new Map<TableName, Set<string>>();
+  #inSync = false;
+  #published: ClusterState | null = null;
+  #ackScheduled = false;
+
+  constructor(options: EngineOptions, parts: EngineParts) {
+    this.#options = options;
+    this.#parts = parts;
+    this.compiler = new Compiler(options.compile);
+    this.enforcement = new Enforcement({compiler: this.compiler, progressOf: (node) => this.#progressOf(node)});
+    this.#cluster = new ClusterStateBuilder({compiler: this.compiler, enforcement: this.enforcement});
+  }
+
+  get inSync(): boolean {
+    return this.#inSync;
+  }
+
+  get tables(): Tables {
+    return this.#tables;
+  }
+
+  get peers(): ReadonlyMap<string, readonly PeerState[]> {
+    return this.#peers;
+  }
+
+  get clusterState(): ClusterState {
+    return this.#cluster.state;
+  }
+
+  stop(): void {
+    this.#stop.abort(new Error('stopping'));
+    for (const wait of this.#spanWaits) wait.limit.abort(new Error('stopping'));
+  }
+
+  onBatch(batch: Batch): void {
+    const applied = this.#forgetEnded(applyBatch(this.#tables, batch, this.#options.decoders));
+    const first = batch.inSync && !this.#inSync;
+    if (first) this.#inSync = true;
+    this.#take(applied, batch.receivedAtMs);
+    if (!first) return;
+    this.#parts.log.info('in sync', {pods: this.#tables.pods.size, nodes: this.#tables.nodes.size, policies: this.#tables.policies.size});
+    this.#parts.onInSync();
+    this.#after(this.#options.settleMs, () => {
+      this.enforcement.settled();
+      this.#publishStatuses(this.enforcement.reconsidered(this.#tables));
+    });
+  }
+
+  onConnect(node: string): void {
+    this.#lost.delete(node);
+    this.#scheduleAcknowledged();
+  }
+
+  onDisconnect(node: string, faults: NodeProgress['faults']): void {
+    const lost: LostNode = {unreachable: false, faults};
+    this.#lost.set(node, lost);
+    this.#peers.delete(node);
+    this.#publishStatuses(this.enforcement.reconsidered(this.#tables));
+    this.#after(this.#options.unreachableAfterMs, () => {
+      if (this.#lost.get(node) !== lost) return;
+      this.#lost.set(node, {...lost, unreachable: true});
+      this.#publishStatuses(this.enforcement.reconsidered(this.#tables));
+    });
+    this.#scheduleAcknowledged();
+  }
+
+  onAck(node: string, faultsChanged: boolean): void {
+    if (faultsChanged) {
+      this.#parts.log.warn('node reports what it could not apply', {node, faults: this.#parts.sessions.get(node)?.faults ?? []});
+      this.#publishStatuses(this.enforcement.reconsidered(this.#tables));
+    }
+    this.#acknowledged();
+  }
+
+  onReport(node: string, report: Parameters<SessionEvents['onReport']>[1]): void {
+    switch (report.kind) {
+      case 'endpoint':
+        this.#endpointReport(node, report.report);
+        return;
+      case 'node':
+        this.#take(applyRows(this.#tables, 'nodeReports', [[node, {node, ...this.#checkedNodeReport(node, report.report)}]]), this.#parts.clock.monotonicMs());
+        return;
+      case 'peers':
+        this.#peers.set(node, report.peers);
+    }
+  }
+
+  onRefused(refusal: {readonly code: string; readonly message: string; readonly node: string | null; readonly peer: string}): void {
+    this.#parts.observer.refused(refusal.code);
+    const fact = refusal.node === null ? undefined : this.#tables.nodes.get(refusal.node);
+    if (fact === undefined || refusal.code === 'SUPERSEDED') return;
+    const event: DesiredEvent = {
+      object: nodeRef(fact.name, fact.uid), apiVersion: EVENT_API_VERSION, type: 'Warning', reason: 'AgentRefused', message: `${refusal.code}: ${refusal.message}`,
+    };
+    this.#cluster.report(event);
+    this.#publish();
+  }
+
+  #take(applied: Applied, receivedAtMs: number): void {
+    this.#tables = applied.tables;
+    const changed = this.#inSync ? this.#withEarly(applied.changed) : this.#collect(applied.changed);
+    if (changed === null || (Object.keys(changed).length === 0 && this.#parts.store.revision > 0)) return;
+    const before = this.#parts.store.revision;
+    const startedMs = this.#parts.clock.monotonicMs();
+    const compiled = this.compiler.update(this.#tables, changed);
+    const revision = this.#parts.store.apply(compiled);
+    const statuses = this.enforcement.compiled(this.#tables, {objects: changed.policies ?? [], subjects: compiled.subjects}, revision);
+    this.#cluster.compiled(this.#tables, changed, compiled);
+    this.#cluster.statuses(this.#tables, statuses);
+    this.#parts.observer.compiled((this.#parts.clock.monotonicMs() - startedMs) / 1000);
+    if (revision > before) {
+      if (this.#converging.length >= CONVERGING_MAX) this.#converging.shift();
+      this.#converging.push({revision, sinceMs: receivedAtMs});
+    }
+    this.#publish();
+    this.#scheduleAcknowledged();
+  }
+
+  /** Drops what is kept of endpoints that are gone when their pods are gone, too. */
+  #forgetEnded(applied: Applied): Applied {
+    const gone = [...applied.changed.pods ?? []].filter((key) => !applied.tables.pods.has(key))
+      .flatMap((key) => [...applied.tables.endpointReports.keysBy('pod', key)])
+      .filter((key) => applied.tables.endpointReports.get(key)?.state === 'disconnected');
+    if (gone.length === 0) return applied;
+    const {tables, changed} = applyRows(applied.tables, 'endpointReports', gone.map((key) => [key, null]));
+    return {tables, changed: {...applied.changed, ...changed}};
+  }
+
+  #collect(changed: ChangedKeys): null {
+    for (const [name, keys] of entriesOf(changed)) {
+      const early = this.#early.get(name) ?? new Set<string>();
+      this.#early.set(name, early);
+      for (const key of keys) early.add(key);
+    }
+    return null;
+  }
+
+  #withEarly(changed: ChangedKeys): ChangedKeys {
+    if (this.#early.size === 0) return changed;
+    this.#collect(changed);
+    const all = Object.fromEntries(this.#early);
+    this.#early = new Map();
+    return all;
+  }
+
+  /** Only addresses of the node's own PodCIDRs are believed: a node cannot speak for another's pods. */
+  #endpointReport(node: string, report: EndpointReport): void {
+    const pod = `${report.namespace}/${report.name}`;
+    const key = reportKey(node, pod);
+    const held = this.#tables.endpointReports.get(key);
+    const {state, ...rest} = report;
+    const sinceMs = this.#parts.clock.monotonicMs();
+    if (state === 'disconnected') {
+      // A container that went says nothing about the one that took its place.
+      if (held !== undefined && report.containerId !== '' && held.containerId !== '' && report.containerId !== held.containerId) return;
+      // As long as the pod is there its CiliumEndpoint may be, too: the row says that the endpoint is not.
+      const gone = this.#tables.pods.has(pod) ? {...rest, node, addresses: [], state} : null;
+      this.#take(applyRows(this.#tables, 'endpointReports', [[key, gone]]), sinceMs);
+      return;
+    }
+    if (held === undefined && this.#tables.endpointReports.keysBy('node', node).size >= this.#options.endpointsPerNodeMax) {
+      this.#parts.log.warn('endpoint report ignored: too many endpoints', {node, pod, max: this.#options.endpointsPerNodeMax});
+      return;
+    }
+    const addresses = report.addresses.filter((address) => this.#isPodAddress(node, address));
+    if (addresses.length < report.addresses.length) {
+      this.#parts.log.warn('addresses outside the PodCIDRs of their node ignored', {node, pod, addresses: report.addresses});
+    }
+    this.#take(applyRows(this.#tables, 'endpointReports', [[key, {...rest, node, addresses, state}]]), sinceMs);
+    this.#awaitSpan({node, report: {...report, addresses}, revision: this.#parts.store.revision, sinceMs, limit: new AbortController()});
+  }
+
+  #checkedNodeReport(node: string, report: NodeReport): NodeReport {
+    if (report.routerAddress === null || this.#isPodAddress(node, report.routerAddress)) return report;
+    this.#parts.log.warn('router address outside the PodCIDRs of its node ignored', {node, routerAddress: report.routerAddress});
+    return {...report, routerAddress: null};
+  }
+
+  #isPodAddress(node: string, address: string): boolean {
+    const prefix = parsePrefix(address);
+    return prefix !== null && (this.#tables.nodes.get(node)?.podCidrs ?? []).some((cidr) => {
+      const outer = parsePrefix(cidr);
+      return outer !== null && contains(outer, prefix);
+    });
+  }
+
+  #awaitSpan(wait: SpanWait): void {
+    this.#spanWaits.add(wait);
+    this.#parts.clock.sleep(this.#options.spanAckLimitMs, wait.limit.signal).then(() => this.#endSpan(wait, false), () => undefined);
+    this.#scheduleAcknowledged();
+  }
+
+  #endSpan(wait: SpanWait, complete: boolean): void {
+    if (!this.#spanWaits.delete(wait)) return;
+    wait.limit.abort(new Error('answered'));
+    this.#parts.observer.spanAcked((this.#parts.clock.monotonicMs() - wait.sinceMs) / 1000, complete);
+    const {namespace, name, addresses} = wait.report;
+    this.#parts.sessions.spanAck(wait.node, {namespace, name, addresses, complete});
+  }
+
+  /** After what may have moved the acknowledged revisions without an acknowledgement: a session without news is at the newest revision. */
+  #scheduleAcknowledged(): void {
+    if (this.#ackScheduled) return;
+    this.#ackScheduled = true;
+    // Later than the microtask in which the sessions send what is dirty.
+    setImmediate(() => {
+      this.#ackScheduled = false;
+      if (!this.#stop.signal.aborted) this.#acknowledged();
+    });
+  }
+
+  #acknowledged(): void {
+    const acked = Math.min(this.#parts.store.revision, ...this.#parts.sessions.all().map((session) => session.ackedRevision));
+    for (const wait of this.#spanWaits) if (wait.revision <= acked) this.#endSpan(wait, true);
+    const nowMs = this.#parts.clock.monotonicMs();
+    while (this.#converging[0] !== undefined && this.#converging[0].revision <= acked) {
+      const done = this.#converging.shift();
+      if (done !== undefined && this.#parts.sessions.all().length > 0) this.#parts.observer.converged((nowMs - done.sinceMs) / 1000);
+    }
+    this.#publishStatuses(this.enforcement.acknowledged(this.#tables));
+  }
+
+  #progressOf(node: string): NodeProgress | undefined {
+    const session = this.#parts.sessions.get(node);
+    if (session !== undefined) return {connected: true, unreachable: false, ackedRevision: session.ackedRevision, faults: session.faults};
+    const lost = this.#lost.get(node);
+    return lost === undefined ? undefined : {connected: false, unreachable: lost.unreachable, ackedRevision: -1, faults: lost.faults};
+  }
+
+  #publishStatuses(objects: ReadonlySet<string>): void {
+    if (objects.size === 0) return;
+    this.#cluster.statuses(this.#tables, objects);
+    this.#publish();
+  }
+
+  #publish(): void {
+    if (!this.#inSync) return;
+    const next = this.#cluster.state;
+    const last = this.#published;
+    if (last !== null && next.identities === last.identities && next.nodes === last.nodes && next.endpoints === last.endpoints
+      && next.policyStatuses === last.policyStatuses && next.events === last.events) return;
+    this.#published = next;
+    this.#parts.onClusterState(next);
+  }
+
+  #after(ms: number, act: () => void): void {
+    this.#parts.clock.sleep(ms, this.#stop.signal).then(act, (error: unknown) => {
+      if (!this.#stop.signal.aborted) throw error instanceof Error ? error : new StentorError('TIMER', String(error));
+    });
+  }
+}
+
+function entriesOf(changed: ChangedKeys): [TableName, ReadonlySet<string>][] {
+  return Object.entries(changed).filter((entry): entry is [TableName, ReadonlySet<string>] => entry[1] !== undefined);
+}

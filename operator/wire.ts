@@ -1,0 +1,148 @@
+// The composition root: builds every part, in start order.
+
+import {readFileSync} from 'node:fs';
+import {join} from 'node:path';
+import {StentorError} from '../lib/core/errors.js';
+import {realClock, type Clock} from '../lib/run/clock.js';
+import type {HttpServerHandle} from '../lib/run/http.js';
+import type {Lifecycle, Part} from '../lib/run/lifecycle.js';
+import type {Log} from '../lib/run/log.js';
+import {readKeyMaterial} from '../lib/run/tls.js';
+import type {CompileOptions} from './compile/graph.js';
+import type {OperatorConfig} from './config.js';
+import {DesiredStore} from './desired/store.js';
+import {decoders, type DecoderOptions} from './model/decoders.js';
+import {startObserveServer} from './observe/http.js';
+import {createMetrics, type OperatorMetrics} from './observe/metrics.js';
+import {issueServerKeys} from './stream/ca-files.js';
+import {StreamServer, type ServerKeys} from './stream/server.js';
+import {debugView} from './wire-debug.js';
+import {Engine, type EngineObserver} from './wire-engine.js';
+import {createSource, masqueradeConfigMap, type ClusterSource} from './wire-source.js';
+
+/** Of package.json, which lies two folders above the compiled file. */
+export const VERSION = (JSON.parse(readFileSync(join(import.meta.dirname, '../../package.json'), 'utf8')) as {readonly version: string}).version;
+
+export function compileOptions(config: OperatorConfig): CompileOptions {
+  return {
+    clusterName: config['cluster-name'], routingMode: config['routing-mode'], tunnelPort: config['tunnel-port'],
+    ipv4NativeRoutingCidr: config['ipv4-native-routing-cidr'] === '' ? null : config['ipv4-native-routing-cidr'],
+    enableIPv4Masquerade: config['enable-ipv4-masquerade'], enforcement: config['enable-policy'], allowLocalhost: config['allow-localhost'],
+  };
+}
+
+export function decoderOptions(config: OperatorConfig): DecoderOptions {
+  return {clusterName: config['cluster-name'], masquerade: masqueradeConfigMap(config), invalidPolicy: config['invalid-policy']};
+}
+
+export interface OperatorParts {
+  readonly log: Log;
+  readonly lifecycle: Lifecycle;
+  /** Ends the process. */
+  readonly fail: (error: unknown) => void;
+  readonly clock?: Clock;
+}
+
+export interface Operator {
+  readonly engine: Engine;
+  readonly store: DesiredStore;
+  /** Where agents and HTTP clients find it, once started. */
+  readonly addresses: {grpc: string; http: string};
+}
+
+/** Adds every part to the lifecycle; the caller starts it. */
+export async function wireOperator(config: OperatorConfig, parts: OperatorParts): Promise<Operator> {
+  const {log, lifecycle, fail, clock = realClock} = parts;
+  const metrics = createMetrics();
+  const store = new DesiredStore();
+  const keys = await serverKeys(config, clock);
+  let source: ClusterSource | null = null;
+  const engine: Engine = new Engine(engineOptions(config), {
+    store, clock, log, observer: observerOf(metrics),
+    sessions: {get: (node) => server.session(node), all: () => server.sessions(), spanAck: (node, ack) => server.spanAck(node, ack)},
+    onClusterState: (state) => source?.applier?.set(state),
+    onInSync: () => server.serve(),
+  });
+  const server = new StreamServer({
+    listen: config.listen, operatorVersion: VERSION, sessionsMax: config['sessions-max'], snapshotsMax: config['snapshots-max'],
+    inFlightMax: config['in-flight-max'], chunkBytes: config['chunk-bytes'], messageBytesMax: config['message-bytes-max'],
+    helloTimeoutMs: config['hello-timeout'], keepaliveMs: config.keepalive,
+  }, {store, keys, clock, log, events: engine});
+  source = await createSource(config, {
+    clock, log, fail, onBatch: (batch) => engine.onBatch(batch), onLeading: (leading, leader) => server.setLeading(leading, leader),
+    onApiCall: (verb, code, seconds) => metrics.apiCallSeconds.observe({verb, code}, seconds),
+    onWrite: (kind, verb, result) => metrics.writes.add({kind, verb, result}),
+  });
+  collectGauges(metrics, {engine, server, store, source});
+  const addresses = {grpc: '', http: ''};
+  const debug = {engine, store, server, source: () => source};
+  lifecycle.add(httpPart(config, {engine, metrics, addresses, debug: (path) => debugView(debug, path)}));
+  lifecycle.add({
+    name: 'stream',
+    start: async () => {
+      addresses.grpc = await server.listen();
+      log.info('serving', {...addresses, version: VERSION});
+    },
+    stop: () => {
+      engine.stop();
+      server.close();
+    },
+  });
+  for (const part of source.parts) lifecycle.add(part);
+  return {engine, store, addresses};
+}
+
+function engineOptions(config: OperatorConfig): ConstructorParameters<typeof Engine>[0] {
+  return {
+    compile: compileOptions(config), decoders: decoders(decoderOptions(config)), unreachableAfterMs: config['unreachable-after'],
+    settleMs: config['settle-time'], spanAckLimitMs: config['span-ack-limit'], endpointsPerNodeMax: config['endpoints-per-node-max'],
+  };
+}
+
+async function serverKeys(config: OperatorConfig, clock: Clock): Promise<ServerKeys> {
+  const {'tls-dir': dir, 'ca-dir': caDir} = config;
+  if (dir !== '') return readKeyMaterial({ca: join(dir, 'ca.crt'), cert: join(dir, 'tls.crt'), key: join(dir, 'tls.key')});
+  if (caDir !== '') return issueServerKeys(caDir, config['server-names'], clock.now());
+  throw new StentorError('CONFIG_INVALID', 'agents are served over mTLS only: --tls-dir or --ca-dir is required', {hint: 'see --help'});
+}
+
+function observerOf(metrics: OperatorMetrics): EngineObserver {
+  return {
+    compiled: (seconds) => metrics.compileSeconds.observe({}, seconds),
+    converged: (seconds) => metrics.convergenceSeconds.observe({}, seconds),
+    spanAcked: (seconds, complete) => {
+      metrics.spanAckSeconds.observe({}, seconds);
+      if (!complete) metrics.spanAckIncomplete.add({});
+    },
+    refused: (code) => metrics.refused.add({code}),
+  };
+}
+
+function collectGauges(metrics: OperatorMetrics, parts: {engine: Engine; server: StreamServer; store: DesiredStore; source: ClusterSource}): void {
+  const {engine, server, store, source} = parts;
+  metrics.onScrape(() => {
+    metrics.sessions.set({}, server.sessions().length);
+    metrics.admissionQueue.set({}, server.waitingCount);
+    metrics.revision.set({}, store.revision);
+    metrics.policiesPending.set({}, engine.enforcement.pendingCount);
+    metrics.writesPending.set({}, source.applier?.pending ?? 0);
+    for (const [table, rows] of Object.entries(engine.tables)) metrics.rows.set({table}, rows.size);
+  });
+}
+
+function httpPart(
+  config: OperatorConfig,
+  parts: {engine: Engine; metrics: OperatorMetrics; addresses: {http: string}; debug: (path: string) => unknown},
+): Part {
+  let handle: HttpServerHandle | null = null;
+  return {
+    name: 'http',
+    start: async () => {
+      handle = await startObserveServer({listen: config['http-listen']}, {
+        metrics: parts.metrics, health: () => null, ready: () => (parts.engine.inSync ? null : 'the cluster has not been listed yet'), debug: parts.debug,
+      });
+      parts.addresses.http = handle.address;
+    },
+    stop: () => handle?.close(),
+  };
+}
