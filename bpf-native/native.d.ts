@@ -21,6 +21,7 @@ export interface Native {
   mapDeleteBatch(fd: number, keys: Uint8Array, count: Uint8Array): number;
   /** Copies what it is given; resolves with the number written. */
   mapUpdateBatchAsync(fd: number, keys: Uint8Array, values: Uint8Array, count: number, flags: number): Promise<number>;
+  mapDeleteAsync(fd: number, key: Uint8Array): Promise<number>;
   objPin(fd: number, path: string): number;
   objGet(path: string): number;
   /** struct bpf_map_info, bpf_prog_info or bpf_link_info; the bytes that were filled. */

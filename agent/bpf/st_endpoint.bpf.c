@@ -28,15 +28,13 @@ static __always_inline int ipv4_from_container(struct __sk_buff *skb, struct pac
 {
 	const struct ipcache_value *remote = NULL;
 	const struct endpoint_info *local;
-	struct eth_header *eth;
+	struct ipv4_header *ip;
 	int ret = parse_ipv4(skb, p);
 
 	if (ret < 0)
 		return ret;
-	eth = packet_data(skb);
-	if ((void *)(eth + 1) > packet_end(skb))
-		return DROP(p, DROP_INVALID);
-	if (p->tuple.saddr != config->ipv4 || !same_mac(eth->src, config->mac))
+	ip = ipv4_of(skb);
+	if (!ip || p->tuple.saddr != config->ipv4 || !same_mac(eth_of(ip)->src, config->mac))
 		return DROP(p, DROP_INVALID_SIP);
 	ret = parse_l4(skb, p);
 	if (ret < 0)

@@ -27,6 +27,7 @@ export interface Attachment {
   readonly direction: 'ingress' | 'egress';
   /** Program of the object set: `cil_from_container`, `cil_from_netdev`, `cil_to_netdev`, `cil_from_host`, `cil_to_host`, `cil_from_overlay`, `cil_to_overlay`. */
   readonly program: string;
+  readonly because?: readonly ResourceName[];
 }
 
 export interface LinkSpec {
@@ -38,6 +39,7 @@ export interface LinkSpec {
   readonly addresses: readonly string[];
   readonly noArp?: boolean;
   readonly vxlanPort?: number;
+  readonly because?: readonly ResourceName[];
 }
 
 /** `table` 254 unless said; ours are recognisable by protocol 78 (`RTPROT_STENTOR`). */
@@ -48,6 +50,10 @@ export interface RouteSpec {
   readonly source: string | null;
   readonly scope: 'global' | 'link';
   readonly mtu: number | null;
+  readonly table?: number;
+  /** The gateway is reached directly although no route says so. */
+  readonly onLink?: boolean;
+  readonly because?: readonly ResourceName[];
 }
 
 export interface KernelState {

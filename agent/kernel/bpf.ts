@@ -7,10 +7,12 @@ import {FlatParts, type FlatEntries} from './flat.js';
 import {encodeInteger} from './integer.js';
 import {check, EINVAL, ENOENT, ENOSPC, ENOTSUPP, kernelError} from './errno.js';
 import {Fd, openPin, pin} from './fd.js';
+import {readMapInfo, readProgramInfo, type MapInfo, type ProgramInfo} from './info.js';
 import {isPerCpu, MAP_TYPES, mapTypeOf, type MapType} from './map-type.js';
 
 export type {MapType} from './map-type.js';
 export type {FlatEntries} from './flat.js';
+export type {MapInfo, ProgramInfo} from './info.js';
 
 export interface MapSpec {
   /** Cut to 15 bytes by the kernel's limit. */
@@ -22,16 +24,6 @@ export interface MapSpec {
   readonly flags: number;
   /** Of a map of maps: any map of the inner layout. */
   readonly innerMap?: BpfMap;
-}
-
-export interface MapInfo {
-  readonly id: number;
-  readonly type: MapType;
-  readonly keySize: number;
-  readonly valueSize: number;
-  readonly maxEntries: number;
-  readonly flags: number;
-  readonly name: string;
 }
 
 export type Entry = readonly [key: Uint8Array, value: Uint8Array];
@@ -160,9 +152,36 @@ export class BpfMap {
     invariant(result === count, 'a batch that succeeds is whole', {result, count});
   }
 
+  /** In a worker: a slot of a map of maps waits for an RCU grace period. False when it was not there. */
+  async deleteAsync(key: Uint8Array): Promise<boolean> {
+    this.#checkKey(key);
+    const result = await native().mapDeleteAsync(this.fd, key);
+    if (result === -ENOENT) return false;
+    this.#check(result, 'BPF_MAP_DELETE_ELEM');
+    return true;
+  }
+
   /** Keys that are not there are passed over. */
-  deleteBatch(keys: Iterable<Uint8Array>): void {
-    for (const key of keys) this.delete(key);
+  deleteBatch(keys: readonly Uint8Array[]): void {
+    const {keySize} = this.#info;
+    const flat = new Uint8Array(keys.length * keySize);
+    for (const [i, key] of keys.entries()) {
+      this.#checkKey(key);
+      flat.set(key, i * keySize);
+    }
+    const counter = new Uint32Array(1);
+    for (let at = 0; at < keys.length;) {
+      counter[0] = keys.length - at;
+      const result = native().mapDeleteBatch(this.fd, flat.subarray(at * keySize), bytesOf(counter));
+      const done = counter[0] ?? 0;
+      if (at === 0 && done === 0 && isUnsupported(result)) {
+        for (const key of keys) this.delete(key);
+        return;
+      }
+      if (result !== -ENOENT) this.#check(result, 'BPF_MAP_DELETE_BATCH');
+      // The kernel stops at a key that is not there.
+      at += result === -ENOENT ? done + 1 : done;
+    }
   }
 
   flatten(entries: Iterable<Entry>): FlatEntries {
@@ -268,40 +287,6 @@ function isUnsupported(result: number): boolean {
   return result === -ENOTSUPP || result === -EINVAL;
 }
 
-/** struct bpf_map_info */
-function readMapInfo(fd: Fd): MapInfo {
-  const bytes = new Uint8Array(88);
-  check(native().objInfo(fd.number, bytes), 'BPF_OBJ_GET_INFO_BY_FD');
-  const view = new DataView(bytes.buffer);
-  const type = mapTypeOf(view.getUint32(0, true));
-  if (type === null) throw new StentorError('UNKNOWN_MAP_TYPE', 'the map is of a type this version does not know', {type: view.getUint32(0, true)});
-  return {
-    type,
-    id: view.getUint32(4, true),
-    keySize: view.getUint32(8, true),
-    valueSize: view.getUint32(12, true),
-    maxEntries: view.getUint32(16, true),
-    flags: view.getUint32(20, true),
-    name: readName(bytes, 24),
-  };
-}
-
-function readName(bytes: Uint8Array, offset: number): string {
-  const name = bytes.subarray(offset, offset + 16);
-  const end = name.indexOf(0);
-  return Buffer.from(end < 0 ? name : name.subarray(0, end)).toString('latin1');
-}
-
-export interface ProgramInfo {
-  readonly id: number;
-  /** enum bpf_prog_type */
-  readonly type: number;
-  /** Hash of the instructions, in hex: equal code, equal tag (.rodata not counted). */
-  readonly tag: string;
-  readonly name: string;
-  readonly verifiedInstructions: number;
-}
-
 export interface TestRunOptions {
   readonly data: Uint8Array;
   /** struct __sk_buff or xdp_md; the fields the kernel refuses must be zero. */
@@ -341,18 +326,8 @@ export class BpfProgram {
     return this.#fd.number;
   }
 
-  /** struct bpf_prog_info */
   info(): ProgramInfo {
-    const bytes = new Uint8Array(224);
-    check(native().objInfo(this.fd, bytes), 'BPF_OBJ_GET_INFO_BY_FD');
-    const view = new DataView(bytes.buffer);
-    return {
-      type: view.getUint32(0, true),
-      id: view.getUint32(4, true),
-      tag: Buffer.from(bytes.subarray(8, 16)).toString('hex'),
-      name: readName(bytes, 64),
-      verifiedInstructions: view.getUint32(216, true),
-    };
+    return readProgramInfo(this.#fd);
   }
 
   pin(path: string): void {

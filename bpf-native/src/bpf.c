@@ -259,6 +259,47 @@ static napi_value map_update_batch_async(napi_env env, napi_callback_info info)
 	return job_start(env, &update->job, "mapUpdateBatchAsync");
 }
 
+struct delete_job {
+	struct job job;
+	union bpf_attr attr;
+	int fd;
+	uint8_t *key;
+};
+
+static void delete_job_run(struct job *job)
+{
+	job->result = sys_bpf(BPF_MAP_DELETE_ELEM, &((struct delete_job *)job)->attr);
+}
+
+static void delete_job_release(struct job *job)
+{
+	struct delete_job *delete = (struct delete_job *)job;
+
+	close(delete->fd);
+	free(delete->key);
+}
+
+/* mapDeleteAsync(fd, key) */
+static napi_value map_delete_async(napi_env env, napi_callback_info info)
+{
+	struct delete_job *delete;
+	struct bytes key;
+	struct args a;
+	int fd;
+
+	if (!args_read(env, info, 2, &a) || !arg_int(&a, 0, "fd", &fd) || !arg_bytes(&a, 1, "key", 1, &key))
+		return NULL;
+	delete = calloc(1, sizeof(*delete));
+	if (!delete || !(delete->key = copy_of(&key)))
+		abort();
+	delete->job.run = delete_job_run;
+	delete->job.release = delete_job_release;
+	delete->fd = dup_cloexec(fd);
+	delete->attr.map_fd = delete->fd;
+	delete->attr.key = address(delete->key);
+	return job_start(env, &delete->job, "mapDeleteAsync");
+}
+
 /* objPin(fd, path) */
 static napi_value obj_pin(napi_env env, napi_callback_info info)
 {
@@ -385,6 +426,7 @@ const struct export bpf_exports[] = {
 	{"mapUpdateBatch", map_update_batch},
 	{"mapDeleteBatch", map_delete_batch},
 	{"mapUpdateBatchAsync", map_update_batch_async},
+	{"mapDeleteAsync", map_delete_async},
 	{"objPin", obj_pin},
 	{"objGet", obj_get},
 	{"objInfo", obj_info},

@@ -26,7 +26,7 @@ export async function leftovers(run: RunDirectory): Promise<readonly string[]> {
   for (const name of readdirSync('/run/netns', {withFileTypes: true}).map((entry) => entry.name)) {
     if (name.startsWith(`${run.prefix}-`)) left.push(`namespace ${name}, ${pidsIn(`/run/netns/${name}`).length} processes in it`);
   }
-  left.push(...recordedPids(run).filter(isSameProcess).map((item) => `process ${item.pid} ${item.name}`));
+  left.push(...recordedPids(run).filter((item) => item.pid !== process.pid && isSameProcess(item)).map((item) => `process ${item.pid} ${item.name}`));
   if (existsSync(run.bpfRoot)) left.push(`pins under ${run.bpfRoot}`);
   if (existsSync(run.cgroupRoot)) left.push(`cgroup ${run.cgroupRoot}`);
   for (const folder of recorded(run, 'folders')) if (existsSync(folder)) left.push(`folder ${folder}`);

@@ -17,6 +17,15 @@ const CONTROLLERS = [
   'garbage-collector-controller', 'daemonset-controller', 'deployment-controller', 'replicaset-controller',
 ];
 
+export interface ApiUser {
+  /** Name of the certificate's files. */
+  readonly file: string;
+  readonly user: string;
+  readonly group: string;
+  /** The user runs in a namespace of the lab; else it reaches the API server through the relay. */
+  readonly inside?: boolean;
+}
+
 export class ControlPlane {
   readonly #run: RunDirectory;
   readonly #netns: Netns;
@@ -43,16 +52,16 @@ export class ControlPlane {
       this.authority.client('kubelet-client', 'kube-apiserver-kubelet-client', 'system:masters'),
     ]);
     await this.#startRelay();
-    await this.userKubeconfig('admin', 'kubernetes-admin', 'system:masters', this.kubeconfig);
+    await this.userKubeconfig(this.kubeconfig, {file: 'admin', user: 'kubernetes-admin', group: 'system:masters'});
     this.startProgram('etcd');
     this.startProgram('kube-apiserver');
     await until('the API server is ready', {timeoutMs: 60_000, intervalMs: 100}, async () => {
       await this.kubectl(['get', '--raw', '/readyz']);
       return true;
     });
-    const direct = `https://${API_ADDRESS}:${API_PORT}`;
-    await this.userKubeconfig('controller-manager', 'system:kube-controller-manager', 'system:masters', this.#controllerConfig('kube-controller-manager'), direct);
-    await this.userKubeconfig('scheduler', 'system:kube-scheduler', 'system:masters', this.#controllerConfig('kube-scheduler'), direct);
+    for (const name of ['kube-controller-manager', 'kube-scheduler']) {
+      await this.userKubeconfig(this.#controllerConfig(name), {file: name, user: `system:${name}`, group: 'system:masters', inside: true});
+    }
     this.startProgram('kube-controller-manager', [`--service-account-private-key-file=${keys.privateKey}`]);
     this.startProgram('kube-scheduler');
     await until('the default ServiceAccount exists', {timeoutMs: 30_000, intervalMs: 100}, async () => {
@@ -61,10 +70,10 @@ export class ControlPlane {
     });
   }
 
-  /** A client certificate and a kubeconfig for it; `server` defaults to the relay. */
-  async userKubeconfig(name: string, user: string, group: string, path: string, server = `https://127.0.0.1:${this.#relayPort}`): Promise<void> {
-    const client = await this.authority.client(name, user, group);
-    writeKubeconfig(path, server, this.authority, client);
+  /** A client certificate and a kubeconfig for it. */
+  async userKubeconfig(path: string, who: ApiUser): Promise<void> {
+    const client = await this.authority.client(who.file, who.user, who.group);
+    writeKubeconfig(path, who.inside === true ? `https://${API_ADDRESS}:${API_PORT}` : `https://127.0.0.1:${this.#relayPort}`, this.authority, client);
   }
 
   kubectl(args: readonly string[], input?: string): Promise<string> {

@@ -46,6 +46,11 @@ export class Kubelet {
     return new Map([...this.#sandboxes.values()].map((sandbox) => [sandbox.key, sandbox]));
   }
 
+  /** No pod, and no work on a former one. */
+  get idle(): boolean {
+    return this.#sandboxes.size === 0 && this.#queues.size === 0;
+  }
+
   async start(): Promise<void> {
     const {signal} = this.#abort;
     if (this.#parts.client !== null) await this.#register(this.#parts.client);

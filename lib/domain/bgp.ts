@@ -49,3 +49,47 @@ export interface Speaker {
   /** The object in force, null when none matches. */
   readonly source: ObjectRef | null;
 }
+
+/** GoBGP's and Cilium's session names. */
+export type BgpSessionState = 'idle' | 'connect' | 'active' | 'open_sent' | 'open_confirm' | 'established' | 'unknown';
+
+/** How one peering stands: read from the running speaker, never from what was asked for. */
+export interface BgpPeerStatus {
+  readonly instance: string;
+  readonly localAsn: number;
+  readonly peerAsn: number;
+  readonly address: string;
+  readonly port: number;
+  readonly session: BgpSessionState;
+  readonly uptimeSeconds: number;
+  /** Why the session is not up, or why it last went down; empty while established. */
+  readonly reason: string;
+  readonly families: readonly {
+    /** `ipv4/unicast`. */
+    readonly family: string;
+    readonly received: number;
+    readonly accepted: number;
+    readonly advertised: number;
+  }[];
+}
+
+export interface BgpRouteStatus {
+  /** The instance's AS number, as Cilium's `VRouter`. */
+  readonly vrouter: number;
+  /** Only of advertised routes. */
+  readonly peer?: string;
+  readonly prefix: string;
+  readonly nextHop: string;
+  readonly ageSeconds: number;
+  /** GoBGP's words: `{Origin: i}`, `{Nexthop: 0.0.0.0}`. */
+  readonly attrs: readonly string[];
+}
+
+/** Something of a Speaker that is not in force, and why. `peer` or `prefix` is empty when it is about the whole instance. */
+export interface SpeakerFailure {
+  readonly instance: string;
+  readonly peer: string;
+  readonly prefix: string;
+  readonly code: string;
+  readonly message: string;
+}

@@ -5,7 +5,7 @@ import {compareStrings} from '../core/order.js';
 import {IDENTITY_ANY} from '../domain/identity.js';
 import type {IdentityId} from '../domain/identity.js';
 import {PRECEDENCE_ALLOW} from '../domain/policy.js';
-import type {Direction, MapStateEntry, Members, PolicyEntry, SelectorId, SubjectPolicy} from '../domain/policy.js';
+import type {Direction, MapStateEntry, Members, Origin, PolicyEntry, SelectorId, SubjectPolicy} from '../domain/policy.js';
 import {portPrefixes} from './port-prefixes.js';
 import type {PortPrefix} from './port-prefixes.js';
 import {mergeOrigins} from './resolve.js';
@@ -47,8 +47,14 @@ export function ingressPortNames(policy: SubjectPolicy): {name: string; protocol
   return [...names].sort(([a], [b]) => compareStrings(a, b)).map(([, name]) => name);
 }
 
+/** Equal entries: the one that stands for them, and every list of origins. */
+interface Slot {
+  readonly entry: MapStateEntry;
+  readonly origins: (readonly Origin[])[];
+}
+
 /** By `l4Key`: the entries of one identity in one direction. */
-type Layer = Map<number, MapStateEntry>;
+type Layer = Map<number, Slot>;
 
 function expandDirection(direction: Direction, policy: SubjectPolicy, context: ExpandContext): MapStateEntry[] {
   const enforced = direction === 'ingress' ? policy.ingressEnforced : policy.egressEnforced;
@@ -107,16 +113,15 @@ function mapEntries(entry: PolicyEntry, identity: IdentityId, ports: readonly Po
 
 function mergeEntry(layers: Map<IdentityId, Layer>, entry: MapStateEntry): void {
   let layer = layers.get(entry.identity);
-  if (layer === undefined) layers.set(entry.identity, (layer = new Map<number, MapStateEntry>()));
+  if (layer === undefined) layers.set(entry.identity, (layer = new Map<number, Slot>()));
   const key = l4Key(entry.protocol, entry.port, entry.portPrefixLength);
   const held = layer.get(key);
-  if (held === undefined || entry.precedence > held.precedence) layer.set(key, entry);
-  else if (entry.precedence === held.precedence) layer.set(key, mergeEqual(held, entry));
-}
-
-/** What a rule wrote comes before what was derived. */
-function mergeEqual(a: MapStateEntry, b: MapStateEntry): MapStateEntry {
-  return {...(a.derived === undefined ? a : b), origins: mergeOrigins(a.origins, b.origins)};
+  if (held === undefined || entry.precedence > held.entry.precedence) layer.set(key, {entry, origins: [entry.origins]});
+  else if (entry.precedence === held.entry.precedence) {
+    held.origins.push(entry.origins);
+    // What a rule wrote comes before what was derived.
+    if (held.entry.derived !== undefined) layer.set(key, {entry, origins: held.origins});
+  }
 }
 
 /**
@@ -124,21 +129,21 @@ function mergeEqual(a: MapStateEntry, b: MapStateEntry): MapStateEntry {
  * all) overrules must go. Denies that a broader deny covers go as well; allows stay beside broader allows, for what they tell.
  */
 function prune(layers: ReadonlyMap<IdentityId, Layer>): MapStateEntry[] {
-  const all = [...layers.values()].flatMap((layer) => [...layer.values()]);
-  if (!all.some((entry) => entry.deny)) return all;
+  const slots = [...layers.values()].flatMap((layer) => [...layer.values()]);
   const wildcard = layers.get(IDENTITY_ANY);
-  return all.filter((entry) => {
+  const kept = !slots.some(({entry}) => entry.deny) ? slots : slots.filter(({entry}) => {
     const own = layers.get(entry.identity);
     if (own !== undefined && isCovered(entry, own, false)) return false;
     return wildcard === undefined || wildcard === own || !isCovered(entry, wildcard, true);
   });
+  return kept.map(({entry, origins}) => (origins.length === 1 ? entry : {...entry, origins: mergeOrigins(origins)}));
 }
 
 /** Whether `layer` holds a key that covers the entry's and overrules it. `equal`: the same key counts. */
 function isCovered(entry: MapStateEntry, layer: Layer, equal: boolean): boolean {
   const {protocol, port, portPrefixLength, precedence, deny} = entry;
   const covers = (key: number): boolean => {
-    const held = layer.get(key);
+    const held = layer.get(key)?.entry;
     return held !== undefined && (held.precedence > precedence || (deny && held.precedence === precedence));
   };
   if (protocol === 0) return equal && covers(l4Key(0, 0, 0));

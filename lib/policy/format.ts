@@ -1,6 +1,6 @@
 // What `stentorctl policy compile|verdict|validate` print: stable field names over the compiled cluster. Formats, decides nothing.
 
-import type {Rejection} from '../core/errors.js';
+import type {ObjectRef, Rejection} from '../core/errors.js';
 import type {MapStateEntry, Origin} from '../domain/policy.js';
 import type {FlowVerdict, JudgedSide} from './flows.js';
 import {seenFrom} from './offline.js';
@@ -82,6 +82,22 @@ export function formatEntry(entry: MapStateEntry): EntryJson {
 export function formatRejection({object, path, reason, code}: Rejection): RejectedJson {
   const {kind, namespace, name, uid} = object;
   return {object: {kind, namespace, name, uid}, path, reason, code};
+}
+
+export interface ValidateJson {
+  readonly valid: boolean;
+  readonly objects: readonly {
+    readonly object: RejectedJson['object']; readonly valid: boolean; readonly findings: readonly Omit<RejectedJson, 'object'>[];
+  }[];
+}
+
+/** One line per policy object, in the order given. */
+export function formatValidate(objects: readonly {readonly object: ObjectRef; readonly rejections: readonly Rejection[]}[]): ValidateJson {
+  const lines = objects.map(({object: {kind, namespace, name, uid}, rejections}) => ({
+    object: {kind, namespace, name, uid}, valid: rejections.length === 0,
+    findings: rejections.map(({path, reason, code}) => ({path, reason, code})),
+  }));
+  return {valid: lines.every(({valid}) => valid), objects: lines};
 }
 
 export interface FlowJson {

@@ -3,9 +3,9 @@
 import {describe, expect, test} from '@jest/globals';
 
 import {identityId} from '../domain/identity.js';
-import {PolicyLab, ccnp, cnp, pod} from '../testing/builders.js';
+import {PolicyLab, ccnp, cnp, decodePolicy, pod} from '../testing/builders.js';
 import {FlowJudge, decodeFlow} from './flows.js';
-import {formatCompile, formatFlow} from './format.js';
+import {formatCompile, formatFlow, formatValidate} from './format.js';
 import {compileCluster} from './offline.js';
 import type {OfflineCluster} from './offline.js';
 
@@ -86,6 +86,21 @@ describe('the local host', () => {
     expect(verdict(rules, mode)).toBe(expected);
   });
 
+  test('the host that runs the API server is kube-apiserver, too', () => {
+    const policies = [cnp({endpointSelector: {}, ingress: [{fromEntities: ['kube-apiserver']}]})];
+    const lab = new PolicyLab({pods: PODS, nodes: NODES, policies, allowLocalhost: false, apiServerAddresses: ['10.1.5.10']});
+    expect(lab.judge('10.1.5.10 -> default/web', 'TCP/80').ingress).toMatchObject({peer: 1, verdict: {verdict: 'allow'}});
+    expect(lab.judge('10.1.5.10 -> default/client', 'TCP/80').ingress).toMatchObject({peer: 7, verdict: {verdict: 'allow'}});
+    expect(lab.judge('10.1.5.11 -> default/client', 'TCP/80').ingress).toMatchObject({peer: 1, verdict: {verdict: 'deny'}});
+  });
+
+  test('prefixes of pods and nodes are no CIDRs, whoever names them', () => {
+    const policies = [cnp({...SUBJECT, ingress: [{fromCIDR: ['10.98.1.0/25', '10.98.1.10/32', '10.1.5.11/32']}]})];
+    const lab = new PolicyLab({pods: PODS, nodes: NODES, policies});
+    expect(lab.compiled.identities.has(identityId(16777217))).toBe(false);
+    expect(lab.judge('10.98.1.99 -> default/web', 'TCP/80').ingress).toMatchObject({peer: 3, verdict: {verdict: 'deny'}});
+  });
+
   test('another node is not the local host', () => {
     const lab = new PolicyLab({pods: PODS, nodes: NODES, policies: [cnp({...SUBJECT, ingress: [{}]})]});
     expect(lab.verdict('10.1.5.11 -> default/web', 'TCP/80')).toBe('deny');
@@ -161,6 +176,20 @@ describe('what is printed', () => {
       return {...json, endpoints: new Map(json.endpoints.map((endpoint) => [endpoint.name + endpoint.namespace, endpoint]))};
     };
     expect(print(turned)).toEqual(print(CLUSTER));
+  });
+
+  test('validate: every object, and what is wrong with it', () => {
+    const policies = [cnp({...SUBJECT, ingress: [{}]}, 'good'), cnp({...SUBJECT, ingress: [{fromCIDR: ['x']}]}, 'bad')];
+    const objects = policies.map((policy, i) => {
+      const object = {kind: 'CiliumNetworkPolicy', namespace: 'default', name: ['good', 'bad'][i] ?? '', uid: ''};
+      return {object, rejections: decodePolicy(policy).rejections};
+    });
+    expect(formatValidate(objects)).toEqual({valid: false, objects: [
+      {object: objects[0]?.object, valid: true, findings: []},
+      {object: objects[1]?.object, valid: false, findings: [{
+        path: 'spec.ingress[0].fromCIDR[0]', code: 'InvalidCIDR', reason: '"x" is neither a prefix nor an address',
+      }]},
+    ]});
   });
 
   const judge = new FlowJudge(compileCluster(CLUSTER, OPTIONS));

@@ -2,20 +2,20 @@
 // running cluster, with numbers chosen from the content alone.
 
 import {contentHash} from '../core/hash.js';
-import {comparePrefixes, formatPrefix} from '../core/ip.js';
+import {comparePrefixes, contains, formatPrefix} from '../core/ip.js';
 import {compareStrings} from '../core/order.js';
 import {
-  CLUSTER_IDENTITY_MAX, CLUSTER_IDENTITY_MIN, IDENTITY_HOST, IDENTITY_REMOTE_NODE, IDENTITY_UNMANAGED, IDENTITY_WORLD, LOCAL_IDENTITY_MIN,
-  RESERVED_IDENTITIES, identityId,
+  CLUSTER_IDENTITY_MAX, CLUSTER_IDENTITY_MIN, IDENTITY_HOST, IDENTITY_KUBE_APISERVER, IDENTITY_REMOTE_NODE, IDENTITY_UNMANAGED, IDENTITY_WORLD,
+  LOCAL_IDENTITY_MIN, RESERVED_IDENTITIES, identityId,
 } from '../domain/identity.js';
 import type {IdentityId} from '../domain/identity.js';
 import {Labels} from '../domain/labels.js';
-import type {EnforcementMode, MapStateEntry, Rule, SelectorId, SubjectPolicy} from '../domain/policy.js';
+import type {EnforcementMode, MapStateEntry, Members, Rule, SelectorId, SubjectPolicy} from '../domain/policy.js';
 import {expandPolicy, ingressPortNames} from './entries.js';
 import type {ExpandContext} from './entries.js';
-import {SelectorMembers} from './members.js';
+import {SelectorMembers, matcherOf} from './members.js';
 import {modeOfSubject, resolveSubject} from './resolve.js';
-import {knownPrefixes, prefixLabels, prefixOfText, selectorId} from './selectors.js';
+import {knownPrefixes, peerOf, prefixLabels, prefixOfText, selectorId} from './selectors.js';
 import {indexEntries} from './verdict.js';
 import type {PolicyIndex} from './verdict.js';
 
@@ -54,7 +54,7 @@ export interface OfflineCluster {
   readonly hostPods: readonly OfflineHostPod[];
   readonly nodes: readonly OfflineNode[];
   readonly rules: readonly Rule[];
-  /** Addresses of an API server outside the cluster. */
+  /** Where the API server answers: on nodes, or outside the cluster. */
   readonly apiServerAddresses: readonly string[];
   /** Numbers that CiliumIdentity objects give, by `Labels.key`. */
   readonly identities?: ReadonlyMap<string, IdentityId>;
@@ -99,13 +99,12 @@ export function compileCluster(cluster: OfflineCluster, options: OfflineOptions)
   const numbers = numberLabelSets(cluster);
   const local = numberPrefixes(cluster);
   const members = membersOfCluster(cluster, numbers, local);
-  const context: Omit<ExpandContext, 'namedPort'> = {
-    members: (selector) => members.members(selector),
+  const context: CompilerParts['context'] = {
     numberOf: (prefix) => local.get(prefix)?.id,
     peerNamedPorts: peerPorts(cluster.endpoints, numbers),
     ...(options.entriesMax === undefined ? {} : {entriesMax: options.entriesMax}),
   };
-  const compiler = new EndpointCompiler(cluster, options, {numbers, context});
+  const compiler = new EndpointCompiler(cluster, options, {numbers, members, context});
   const endpoints = new Map(cluster.endpoints.map((endpoint) => [keyOf(endpoint), compiler.compile(endpoint)]));
   return {
     identities: identitiesOf(cluster, numbers, local),
@@ -139,14 +138,21 @@ function numberLabelSets(cluster: OfflineCluster): Numbers {
   return numbers;
 }
 
+/** Pods and nodes never match CIDR rules: a prefix of theirs gets no number. */
 function numberPrefixes(cluster: OfflineCluster): LocalNumbers {
-  const labels = new Map(knownPrefixes(cluster.rules).map((prefix) => [prefix, prefixLabels(prefix)]));
-  for (const address of cluster.apiServerAddresses) {
-    const prefix = formatPrefix(prefixOfText(address));
-    labels.set(prefix, [...prefixLabels(prefix), 'reserved:kube-apiserver']);
+  const podCidrs = cluster.nodes.flatMap((node) => node.podCidrs.map(prefixOfText));
+  const taken = new Set([...cluster.nodes.flatMap(({addresses}) => addresses), ...cluster.endpoints.flatMap(({ips}) => ips)].map(hostPrefix));
+  const isFree = (text: string): boolean => !taken.has(text) && !podCidrs.some((cidr) => contains(cidr, prefixOfText(text)));
+  const labels = new Map(knownPrefixes(cluster.rules).filter(isFree).map((prefix) => [prefix, prefixLabels(prefix)]));
+  for (const prefix of cluster.apiServerAddresses.map(hostPrefix)) {
+    if (!taken.has(prefix)) labels.set(prefix, [...prefixLabels(prefix), 'reserved:kube-apiserver']);
   }
   const sorted = [...labels].sort(([a], [b]) => comparePrefixes(prefixOfText(a), prefixOfText(b)));
   return new Map(sorted.map(([prefix, texts], i) => [prefix, {id: identityId(LOCAL_IDENTITY_MIN + i), labels: Labels.parse(texts)}]));
+}
+
+function hostPrefix(address: string): string {
+  return formatPrefix(prefixOfText(address));
 }
 
 function membersOfCluster(cluster: OfflineCluster, numbers: Numbers, local: LocalNumbers): SelectorMembers {
@@ -178,13 +184,22 @@ function peerPorts(endpoints: readonly OfflineEndpoint[], numbers: Numbers): Exp
 
 interface CompilerParts {
   readonly numbers: Numbers;
-  readonly context: Omit<ExpandContext, 'namedPort'>;
+  readonly members: SelectorMembers;
+  readonly context: Omit<ExpandContext, 'namedPort' | 'members'>;
 }
 
-/** Endpoints of one identity share a policy, and its expansion unless their named ports differ. */
+/** The local host of a node that runs the API server. */
+const API_SERVER_HOST = Labels.parse(['reserved:host', 'reserved:kube-apiserver']);
+
+function isApiServer({addresses}: OfflineNode, cluster: OfflineCluster): boolean {
+  return addresses.some((address) => cluster.apiServerAddresses.includes(address));
+}
+
+/** Endpoints of one identity share a policy, and its expansion unless their named ports or their hosts' roles differ. */
 class EndpointCompiler {
   readonly #options: OfflineOptions;
   readonly #parts: CompilerParts;
+  readonly #apiServerNodes: ReadonlySet<string>;
   readonly #rulesBySubject = new Map<SelectorId, Rule[]>();
   readonly #subjects = new SelectorMembers();
   readonly #policies = new Map<IdentityId, SubjectPolicy>();
@@ -193,6 +208,7 @@ class EndpointCompiler {
   constructor(cluster: OfflineCluster, options: OfflineOptions, parts: CompilerParts) {
     this.#options = options;
     this.#parts = parts;
+    this.#apiServerNodes = new Set(cluster.nodes.filter((node) => isApiServer(node, cluster)).map(({name}) => name));
     for (const {labels} of cluster.endpoints) this.#subjects.setIdentity(this.#numberOf(labels), labels);
     for (const rule of cluster.rules) {
       const id = selectorId({kind: 'labels', selector: rule.subject});
@@ -207,14 +223,23 @@ class EndpointCompiler {
     const policy = this.#policyOf(identity, endpoint.labels);
     const own = new Map(endpoint.namedPorts.map(({name, protocol, port}) => [`${name.toLowerCase()}/${protocol}`, port]));
     const names = ingressPortNames(policy).map(({name, protocol}) => own.get(`${name}/${protocol}`) ?? 0);
-    const key = `${identity} ${names.join(' ')}`;
+    const hostsApiServer = this.#apiServerNodes.has(endpoint.node);
+    const key = `${identity} ${names.join(' ')} ${hostsApiServer}`;
     const held = this.#expansions.get(key);
     if (held !== undefined) return {endpoint, ...held};
     const namedPort = (name: string, protocol: number): number | undefined => own.get(`${name}/${protocol}`);
-    const expansion = expandPolicy(policy, {...this.#parts.context, namedPort});
+    const members = (id: SelectorId): Members => this.#membersOn(id, hostsApiServer);
+    const expansion = expandPolicy(policy, {...this.#parts.context, members, namedPort});
     const compiled = {identity, policy, ...expansion, index: indexEntries(expansion.entries)};
     this.#expansions.set(key, compiled);
     return {endpoint, ...compiled};
+  }
+
+  #membersOn(id: SelectorId, hostsApiServer: boolean): Members {
+    const members = this.#parts.members.members(id);
+    if (!hostsApiServer || members.identities.includes(IDENTITY_HOST)) return members;
+    if (!matcherOf(peerOf(id)).matchesIdentity(IDENTITY_HOST, API_SERVER_HOST)) return members;
+    return {...members, identities: [IDENTITY_HOST, ...members.identities]};
   }
 
   #policyOf(identity: IdentityId, labels: Labels): SubjectPolicy {
@@ -265,8 +290,9 @@ function ipcacheOf(
     for (const cidr of podCidrs) set(cidr, {identity: IDENTITY_UNMANAGED, tunnelEndpoint: tunnelOf(name), node: ''});
   }
   for (const [prefix, {id}] of local) set(prefix, {identity: id, tunnelEndpoint: null, node: ''});
-  for (const {name, addresses} of cluster.nodes) {
-    for (const address of addresses) set(address, {identity: IDENTITY_REMOTE_NODE, tunnelEndpoint: null, node: name});
+  for (const node of cluster.nodes) {
+    const identity = isApiServer(node, cluster) ? IDENTITY_KUBE_APISERVER : IDENTITY_REMOTE_NODE;
+    for (const address of node.addresses) set(address, {identity, tunnelEndpoint: null, node: node.name});
   }
   for (const {labels, ips, node} of cluster.endpoints) {
     const identity = numbers.get(labels.key) ?? IDENTITY_UNMANAGED;

@@ -37,12 +37,11 @@ function resolveDirection(
   const rules = all.filter((rule) => rule.direction === direction);
   const enforced = options.mode === 'always' || (options.mode === 'default' && rules.length > 0);
   if (!enforced) return {enforced, entries: []};
-  const entries = new Map<string, PolicyEntry>();
-  for (const rule of rules) for (const entry of entriesOfRule(rule)) merge(entries, entry);
+  const entries = rules.flatMap(entriesOfRule);
   const denyByDefault = options.mode === 'always' || rules.some((rule) => rule.defaultDeny);
-  if (!denyByDefault) merge(entries, derivedEntry(direction, 'allow-any'));
-  if (direction === 'ingress' && options.allowLocalhost) merge(entries, derivedEntry(direction, 'allow-localhost'));
-  return {enforced, entries: [...entries.values()]};
+  if (!denyByDefault) entries.push(derivedEntry(direction, 'allow-any'));
+  if (direction === 'ingress' && options.allowLocalhost) entries.push(derivedEntry(direction, 'allow-localhost'));
+  return {enforced, entries: mergeEntries(entries)};
 }
 
 function derivedEntry(direction: Direction, derived: 'allow-any' | 'allow-localhost'): PolicyEntry {
@@ -81,14 +80,15 @@ function l4OfPort(match: PortMatch, direction: Direction): L4[] {
   return portPrefixes(match.port, Math.max(match.port, match.endPort)).map((prefix) => ({protocol, ...prefix}));
 }
 
-function merge(entries: Map<string, PolicyEntry>, entry: PolicyEntry): void {
-  const key = entryKey(entry);
-  const held = entries.get(key);
-  if (held === undefined) {
-    entries.set(key, entry);
-    return;
+function mergeEntries(entries: readonly PolicyEntry[]): PolicyEntry[] {
+  const groups = new Map<string, [PolicyEntry, ...PolicyEntry[]]>();
+  for (const entry of entries) {
+    const key = entryKey(entry);
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, [entry]);
+    else group.push(entry);
   }
-  entries.set(key, {...held, origins: mergeOrigins(held.origins, entry.origins)});
+  return [...groups.values()].map((group) => ({...group[0], origins: mergeOrigins(group.map(({origins}) => origins))}));
 }
 
 /** Everything but the origins. */
@@ -97,10 +97,11 @@ function entryKey(entry: PolicyEntry): string {
   return [direction, deny ? 0 : 1, selector, protocol, port, portPrefixLength, portName, endPort, derived].join(' ');
 }
 
-export function mergeOrigins(a: readonly Origin[], b: readonly Origin[]): readonly Origin[] {
-  if (a === b || b.length === 0) return a;
-  if (a.length === 0) return b;
-  const byKey = new Map([...a, ...b].map((origin) => [originKey(origin), origin]));
+/** Distinct and sorted. */
+export function mergeOrigins(lists: readonly (readonly Origin[])[]): readonly Origin[] {
+  const [first = []] = lists;
+  if (lists.length <= 1 && first.length <= 1) return first;
+  const byKey = new Map(lists.flat().map((origin) => [originKey(origin), origin]));
   return [...byKey].sort(([x], [y]) => compareStrings(x, y)).map(([, origin]) => origin);
 }
 

@@ -1,3 +1,5 @@
+// The service helper against a real server and client of grpc-js.
+
 import * as grpc from '@grpc/grpc-js';
 import {afterAll, beforeAll, expect, test} from '@jest/globals';
 import {stentor} from '../../proto/gen/session.js';

@@ -49,7 +49,7 @@ export type ServiceHandlers<T extends Methods> = {readonly [K in keyof T]: Serve
 
 export interface Service<T extends Methods> {
   /** Messages given as a Buffer are sent as they are: encode once, send to many. */
-  connect(address: string, credentials: grpc.ChannelCredentials, options?: grpc.ChannelOptions): ServiceClient<T>;
+  connect(address: string, credentials: grpc.ChannelCredentials, options?: grpc.ChannelOptions, interceptors?: readonly grpc.Interceptor[]): ServiceClient<T>;
   addTo(server: grpc.Server, handlers: ServiceHandlers<T>): void;
 }
 
@@ -57,8 +57,8 @@ export interface Service<T extends Methods> {
 export function defineService<T extends Methods>(name: string, methods: T): Service<T> {
   const definition = Object.fromEntries(Object.entries(methods).map(([key, m]) => [key, wireMethod(`/${name}/${key}`, m)]));
   return {
-    connect(address, credentials, options = {}) {
-      const channel = new grpc.Client(address, credentials, options);
+    connect(address, credentials, options = {}, interceptors = []) {
+      const channel = new grpc.Client(address, credentials, {...options, interceptors: [...interceptors]});
       const calls = Object.entries(definition).map(([key, wire]) => [key, clientCall(channel, wire)]);
       return {...Object.fromEntries(calls), channel} as ServiceClient<T>;
     },
@@ -106,5 +106,15 @@ function clientCall(channel: grpc.Client, wire: WireMethod): unknown {
   }
   return (request: unknown, options: grpc.CallOptions = {}) => new Promise((resolve, reject) => {
     channel.makeUnaryRequest(path, write, read, request, none, options, (error, value) => (error === null ? resolve(value) : reject(error)));
+  });
+}
+
+/** Everything that a server stream sends until it ends. */
+export function collect<T>(stream: grpc.ClientReadableStream<T>): Promise<T[]> {
+  return new Promise((resolve, reject) => {
+    const messages: T[] = [];
+    stream.on('data', (message: T) => messages.push(message));
+    stream.on('error', reject);
+    stream.on('end', () => resolve(messages));
   });
 }

@@ -1,7 +1,9 @@
 // /metrics, /healthz, /readyz and JSON endpoints, on TCP or a Unix socket.
 
 import {createServer, type IncomingMessage, type Server, type ServerResponse} from 'node:http';
-import {rm} from 'node:fs/promises';
+import {mkdir, rm} from 'node:fs/promises';
+import {dirname} from 'node:path';
+import {StentorError} from '../core/errors.js';
 
 export type HttpHandler = (request: IncomingMessage, response: ServerResponse, url: URL) => void | Promise<void>;
 
@@ -25,7 +27,10 @@ export async function startHttpServer(options: HttpServerOptions): Promise<HttpS
     if (socket.writable) socket.end('HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\nnot HTTP\n');
   });
   const isPath = options.listen.startsWith('/');
-  if (isPath) await rm(options.listen, {force: true});
+  if (isPath) {
+    await mkdir(dirname(options.listen), {recursive: true});
+    await rm(options.listen, {force: true});
+  }
   await listen(server, options.listen, isPath);
   const bound = server.address();
   const address = bound !== null && typeof bound === 'object' ? `${bound.address}:${bound.port}` : options.listen;
@@ -42,7 +47,10 @@ function listen(server: Server, where: string, isPath: boolean): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once('error', reject);
     if (isPath) {
+      // The socket is bound inside `listen`: nobody else can open it, not even for a moment.
+      const before = process.umask(0o177);
       server.listen(where, () => resolve());
+      process.umask(before);
       return;
     }
     const colon = where.lastIndexOf(':');
@@ -51,7 +59,11 @@ function listen(server: Server, where: string, isPath: boolean): Promise<void> {
 }
 
 async function dispatch(options: HttpServerOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
-  const url = new URL(request.url ?? '/', 'http://localhost');
+  const url = parseUrl(request.url ?? '/');
+  if (url === null) {
+    sendJson(response, 400, {error: 'the request has no valid path'});
+    return;
+  }
   const handler = findHandler(options.routes, `${request.method ?? 'GET'} ${url.pathname}`);
   if (handler === null) {
     sendJson(response, 404, {error: `no such endpoint: ${request.method ?? ''} ${url.pathname}`});
@@ -60,9 +72,22 @@ async function dispatch(options: HttpServerOptions, request: IncomingMessage, re
   try {
     await handler(request, response, url);
   } catch (error) {
-    if (!response.headersSent) sendJson(response, 500, {error: error instanceof Error ? error.message : String(error)});
-    else response.destroy();
+    if (response.headersSent) {
+      response.destroy();
+      return;
+    }
+    const refused = error instanceof StentorError && error.code === 'BAD_REQUEST';
+    sendJson(response, refused ? 400 : 500, {error: error instanceof Error ? error.message : String(error)});
   }
+}
+
+function parseUrl(text: string): URL | null {
+  return URL.canParse(text, 'http://localhost') ? new URL(text, 'http://localhost') : null;
+}
+
+/** What a handler throws for input it refuses: answered with 400 and the message. */
+export function badRequest(message: string): StentorError {
+  return new StentorError('BAD_REQUEST', message);
 }
 
 function findHandler(routes: Readonly<Record<string, HttpHandler>>, wanted: string): HttpHandler | null {
@@ -83,7 +108,7 @@ export async function readBody(request: IncomingMessage, limitBytes = 1 << 20): 
   let size = 0;
   for await (const part of request as AsyncIterable<Buffer>) {
     size += part.length;
-    if (size > limitBytes) throw new Error(`the body is larger than ${limitBytes} bytes`);
+    if (size > limitBytes) throw badRequest(`the body is larger than ${limitBytes} bytes`);
     parts.push(part);
   }
   return Buffer.concat(parts);

@@ -7,9 +7,9 @@ import protobuf from 'protobufjs';
 
 const SERVICE = 'api.GoBgpService';
 const CALLS: ReadonlySet<string> = new Set([
-  'StartBgp', 'StopBgp', 'GetBgp', 'WatchEvent', 'AddPeer', 'DeletePeer', 'ListPeer', 'UpdatePeer', 'ResetPeer',
-  'AddPath', 'DeletePath', 'ListPath', 'AddPathStream', 'AddPolicy', 'ListPolicy', 'AddDefinedSet', 'ListDefinedSet',
-  'SetPolicyAssignment', 'ListPolicyAssignment', 'SetLogLevel',
+  'StartBgp', 'GetBgp', 'WatchEvent', 'AddPeer', 'DeletePeer', 'ListPeer', 'UpdatePeer', 'ResetPeer',
+  'AddPath', 'DeletePath', 'ListPath', 'AddPathStream', 'AddPolicy', 'DeletePolicy', 'ListPolicy', 'AddDefinedSet', 'DeleteDefinedSet', 'ListDefinedSet',
+  'SetPolicyAssignment', 'ListPolicyAssignment',
 ]);
 /** Branches of GoBGP's big unions that stay; the others pull in EVPN, flow specification, link state, … */
 const KEPT_BRANCHES: Readonly<Record<string, ReadonlySet<string>>> = {

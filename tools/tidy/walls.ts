@@ -42,7 +42,7 @@ export const WALLS: readonly Wall[] = [
   {folder: 'agent/observe', may: ['lib', 'agent/kernel', 'agent/model', 'agent/maps'], node: true, packages: ['prom-client']},
   {folder: 'bpf-native', may: [], node: true, packages: []},
   {folder: 'cli', may: ['lib', 'proto', 'crds', 'operator/model', 'operator/compile', 'operator/desired', 'agent/maps', 'agent/kernel'], node: true, packages: ['*']},
-  {folder: 'proto', may: [], node: true, packages: ['protobufjs']},
+  {folder: 'proto', may: ['lib/run/grpc'], node: true, packages: ['protobufjs']},
   {folder: 'e2e', may: ['lib', 'operator', 'agent', 'cli', 'crds', 'proto', 'bpf-native'], node: true, packages: ['*']},
   {folder: 'tools', may: ['lib', 'agent', 'operator', 'cli', 'crds'], node: true, packages: ['*']},
 ];

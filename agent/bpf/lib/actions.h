@@ -28,6 +28,8 @@ struct probe {
 	__u32 set_tunnel_remote; /* out, host order as in struct bpf_tunnel_key */
 	__u32 set_packet_type;	/* out: 1 + type; 0 = not changed */
 	__u32 actions;		/* out: how many */
+	__s32 ct_create_result; /* in: what a connection's insertion returns, when not 0 */
+	__u32 pad;
 };
 
 struct {
@@ -116,6 +118,16 @@ static __always_inline void do_change_type(struct __sk_buff *skb, __u32 type)
 	bpf_skb_change_type(skb, type);
 }
 
+/* An LRU map never refuses an entry on its own. */
+static __always_inline long do_ct_insert(void *map, void *key, void *entry)
+{
+	struct probe *t = probe();
+
+	if (t && t->ct_create_result)
+		return t->ct_create_result;
+	return bpf_map_update_elem(map, key, entry, BPF_ANY);
+}
+
 static __always_inline __u64 now_ns(void)
 {
 	struct probe *t = probe();
@@ -158,6 +170,11 @@ static __always_inline int do_get_tunnel_key(struct __sk_buff *skb, struct bpf_t
 static __always_inline void do_change_type(struct __sk_buff *skb, __u32 type)
 {
 	bpf_skb_change_type(skb, type);
+}
+
+static __always_inline long do_ct_insert(void *map, void *key, void *entry)
+{
+	return bpf_map_update_elem(map, key, entry, BPF_ANY);
 }
 
 static __always_inline __u64 now_ns(void)

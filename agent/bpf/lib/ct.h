@@ -191,9 +191,9 @@ static __noinline __maybe_unused int ct_create(struct __sk_buff *skb, struct pac
 		entry.flags |= CT_RX_CLOSING | CT_TX_CLOSING;
 	entry.lifetime = now_seconds() + ct_lifetime(p, entry.flags);
 	if (p->tuple.nexthdr == IPPROTO_TCP)
-		ret = bpf_map_update_elem(&cilium_ct4_global, &key, &entry, BPF_ANY);
+		ret = do_ct_insert(&cilium_ct4_global, &key, &entry);
 	else
-		ret = bpf_map_update_elem(&cilium_ct_any4_global, &key, &entry, BPF_ANY);
+		ret = do_ct_insert(&cilium_ct_any4_global, &key, &entry);
 	return ret < 0 ? DROP(p, DROP_CT_CREATE_FAILED) : 0;
 }
 

@@ -64,7 +64,7 @@ static __always_inline int deliver(struct __sk_buff *skb, struct packet *p, cons
 	ip = ipv4_of(skb);
 	if (!ip)
 		return DROP(p, DROP_INVALID);
-	eth = packet_data(skb);
+	eth = eth_of(ip);
 	copy_mac(eth->dst, endpoint->mac);
 	copy_mac(eth->src, endpoint->node_mac);
 	if (how == DELIVER_FORWARD)

@@ -35,24 +35,33 @@ struct packet {
 	__u8 pad[3];
 };
 
-static __always_inline void *packet_data(struct __sk_buff *skb)
-{
-	return (void *)(unsigned long)skb->data;
-}
+/*
+ * The kernel turns these 32-bit loads into whole pointers. The compiler must not know that they are 32 bits wide: it
+ * would cut a pointer it reuses to its lower half, which no verifier notices.
+ */
+#define DEFINE_PACKET_POINTER(name, member) \
+	static __always_inline void *name(const struct __sk_buff *skb) \
+	{ \
+		void *pointer; \
+\
+		asm volatile("%[pointer] = *(u32 *)(%[skb] + %[offset])" \
+			     : [pointer] "=r"(pointer) \
+			     : [skb] "r"(skb), [offset] "i"(__builtin_offsetof(struct __sk_buff, member))); \
+		return pointer; \
+	}
 
-static __always_inline void *packet_end(struct __sk_buff *skb)
-{
-	return (void *)(unsigned long)skb->data_end;
-}
+DEFINE_PACKET_POINTER(packet_data, data)
+DEFINE_PACKET_POINTER(packet_end, data_end)
 
 static __always_inline void copy_mac(__u8 *to, const __u8 *from)
 {
-	__builtin_memcpy(to, from, 6);
+	*(__u32 *)to = *(const __u32 *)from;
+	*(__u16 *)(to + 4) = *(const __u16 *)(from + 4);
 }
 
 static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
 {
-	return a[0] == b[0] && a[1] == b[1] && a[2] == b[2] && a[3] == b[3] && a[4] == b[4] && a[5] == b[5];
+	return *(const __u32 *)a == *(const __u32 *)b && *(const __u16 *)(a + 4) == *(const __u16 *)(b + 4);
 }
 
 /* Makes sure that Ethernet and IPv4 header can be read and written in place; null when the packet is too short. */
@@ -68,6 +77,11 @@ static __always_inline struct ipv4_header *ipv4_of(struct __sk_buff *skb)
 			return NULL;
 	}
 	return data + ETH_HLEN;
+}
+
+static __always_inline struct eth_header *eth_of(struct ipv4_header *ip)
+{
+	return (void *)ip - ETH_HLEN;
 }
 
 static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *p)

@@ -26,6 +26,7 @@ int command_udp(int argc, char **argv);
 int command_stream(int argc, char **argv);
 int command_pace(int argc, char **argv);
 int command_flows(int argc, char **argv);
+int command_talk(int argc, char **argv);
 int command_relay(int argc, char **argv);
 
 #endif

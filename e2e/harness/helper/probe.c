@@ -284,3 +284,34 @@ int command_flows(int argc, char **argv)
 	printf("{\"flows\":%d,\"answered\":%d}\n", count, answered);
 	return 0;
 }
+
+/* talk IP PORT: each line of stdin is sent as a datagram, each answer printed as a line. */
+int command_talk(int argc, char **argv)
+{
+	struct pollfd polls[2] = {{.fd = STDIN_FILENO, .events = POLLIN}};
+	char text[MESSAGE_MAX];
+	struct sockaddr_in to;
+	int fd;
+
+	if (argc < 2)
+		usage("talk IP PORT");
+	to = address_of(argv[0], argv[1]);
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
+		fail("connect");
+	polls[1] = (struct pollfd){.fd = fd, .events = POLLIN};
+	setvbuf(stdin, NULL, _IONBF, 0);
+	puts("ready");
+	while (poll(polls, 2, -1) >= 0) {
+		ssize_t n;
+
+		if (polls[1].revents && (n = recv(fd, text, sizeof(text) - 1, MSG_DONTWAIT)) > 0)
+			printf("%.*s\n", (int)n, text);
+		if (polls[0].revents) {
+			if (fgets(text, sizeof(text), stdin) == NULL)
+				return 0;
+			send(fd, text, strcspn(text, "\n"), 0);
+		}
+	}
+	return 1;
+}

@@ -1,0 +1,185 @@
+// Takes dead connections, and address translations without a connection, out of the LRU maps: in slices, at an interval that follows the yield.
+
+import type {Clock} from '../../lib/run/clock.js';
+import type {Log} from '../../lib/run/log.js';
+import {errorFields} from '../../lib/run/log.js';
+import {parseAddress} from '../../lib/core/ip.js';
+import {CT_ENTRY, CT_TUPLE} from '../maps/ct.js';
+import {NAT_ENTRY, NAT_OUT, NAT_IN} from '../maps/nat.js';
+
+/** A map as the sweep sees it: read in slices, deleted from by keys. */
+export interface SweptMap {
+  slices(entriesMax: number): Iterable<{readonly count: number; readonly keys: Uint8Array; readonly values: Uint8Array}>;
+  lookup(key: Uint8Array): Uint8Array | null;
+  deleteBatch(keys: readonly Uint8Array[]): void;
+}
+
+export interface ConntrackGcOptions {
+  readonly intervalMs: number;
+  readonly intervalMinMs: number;
+  readonly intervalMaxMs: number;
+}
+
+export interface ConntrackGcParts {
+  readonly tcp: SweptMap;
+  readonly any: SweptMap;
+  readonly nat: SweptMap;
+  readonly clock: Clock;
+  /** CLOCK_MONOTONIC in seconds: the clock of `lifetime`. */
+  readonly bootSeconds: () => number;
+  readonly log: Log;
+  readonly onSweep?: (result: SweepResult) => void;
+}
+
+export interface SweepCount {
+  readonly alive: number;
+  readonly deleted: number;
+}
+
+export interface SweepResult {
+  readonly tcp: SweepCount;
+  readonly any: SweepCount;
+  readonly nat: SweepCount;
+  readonly durationMs: number;
+  /** Until the next one. */
+  readonly intervalMs: number;
+}
+
+/** Bounds how long the event loop is held at a time: about 2 ms. */
+const SLICE_ENTRIES = 4096;
+/** A translation is made before its connection: younger ones are left alone. */
+const NAT_YOUNG_SECONDS = 120;
+/** A released address is swept soon, together with others released around it. */
+const PURGE_DELAY_MS = 1000;
+/** Cilium's thresholds: many deleted, sooner; hardly any, later. */
+const YIELD_HIGH = 0.25;
+const YIELD_LOW = 0.05;
+
+const LIFETIME = CT_ENTRY.fields.lifetime.offset;
+const [DESTINATION, SOURCE] = [CT_TUPLE.fields.destination.offset, CT_TUPLE.fields.source.offset];
+
+export class ConntrackGc {
+  readonly #options: ConntrackGcOptions;
+  readonly #parts: ConntrackGcParts;
+  #purge = new Set<string>();
+  #wake: (() => void) | null = null;
+  #intervalMs: number;
+
+  constructor(options: ConntrackGcOptions, parts: ConntrackGcParts) {
+    this.#options = options;
+    this.#parts = parts;
+    this.#intervalMs = options.intervalMs;
+  }
+
+  /** Nothing that the address had may live on with its next owner. */
+  purge(ipv4: string): void {
+    this.#purge.add(ipv4);
+    this.#wake?.();
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const {clock, log} = this.#parts;
+    while (!signal.aborted) {
+      await this.#wait(signal);
+      if (signal.aborted) return;
+      try {
+        await this.sweep(signal);
+      } catch (error) {
+        log.warn('connections could not be collected', errorFields(error));
+        await clock.sleep(this.#options.intervalMinMs, signal).catch(() => undefined);
+      }
+    }
+  }
+
+  async sweep(signal: AbortSignal): Promise<SweepResult> {
+    const {tcp, any, nat, clock, bootSeconds} = this.#parts;
+    const startMs = clock.monotonicMs();
+    const purge = this.#purge;
+    this.#purge = new Set();
+    const now = bootSeconds();
+    const purged = new Set([...purge].map(addressWord));
+    const isDead = (keys: DataView, values: DataView): boolean => values.getUint32(LIFETIME, true) < now ||
+      (purged.size > 0 && (purged.has(keys.getUint32(SOURCE)) || purged.has(keys.getUint32(DESTINATION))));
+    const counts = {tcp: await this.#sweepMap(tcp, isDead, signal), any: await this.#sweepMap(any, isDead, signal)};
+    const natCount = await this.#sweepMap(nat, (key, value) => this.#isOrphan(key, value, now), signal);
+    this.#intervalMs = nextInterval(this.#intervalMs, this.#options, [counts.tcp, counts.any]);
+    const result = {...counts, nat: natCount, durationMs: clock.monotonicMs() - startMs, intervalMs: this.#intervalMs};
+    this.#parts.onSweep?.(result);
+    return result;
+  }
+
+  async #wait(signal: AbortSignal): Promise<void> {
+    const {clock} = this.#parts;
+    if (this.#purge.size === 0) {
+      const early = new AbortController();
+      const stop = (): void => early.abort(new Error('woken'));
+      this.#wake = stop;
+      signal.addEventListener('abort', stop, {once: true});
+      await clock.sleep(this.#intervalMs, early.signal).catch(() => undefined);
+      signal.removeEventListener('abort', stop);
+      this.#wake = null;
+    }
+    if (this.#purge.size > 0) await clock.sleep(PURGE_DELAY_MS, signal).catch(() => undefined);
+  }
+
+  async #sweepMap(map: SweptMap, isDead: (key: DataView, value: DataView) => boolean, signal: AbortSignal): Promise<SweepCount> {
+    let [alive, deleted] = [0, 0];
+    for (const {count, keys, values} of map.slices(SLICE_ENTRIES)) {
+      const dead: Uint8Array[] = [];
+      const [keySize, valueSize] = count === 0 ? [0, 0] : [keys.length / count, values.length / count];
+      for (let i = 0; i < count; i++) {
+        const key = keys.subarray(i * keySize, (i + 1) * keySize);
+        const value = values.subarray(i * valueSize, (i + 1) * valueSize);
+        if (isDead(viewOf(key), viewOf(value))) dead.push(key);
+      }
+      alive += count - dead.length;
+      deleted += dead.length;
+      if (dead.length > 0) map.deleteBatch(dead);
+      await nextTurn();
+      if (signal.aborted) break;
+    }
+    return {alive, deleted};
+  }
+
+  /** Either half goes when no connection needs it. A translation of the node's own connections has none and is left to the LRU. */
+  #isOrphan(keyView: DataView, valueView: DataView, now: number): boolean {
+    const key = CT_TUPLE.decode(bytesOf(keyView));
+    const entry = NAT_ENTRY.decode(bytesOf(valueView));
+    if (Number(entry.created / 1_000_000_000n) > now - NAT_YOUNG_SECONDS) return false;
+    const out = key.flags === NAT_IN
+      ? {...key, source: entry.toAddress, sourcePort: entry.toPort, destination: key.source, destinationPort: key.sourcePort, flags: NAT_OUT}
+      : key;
+    const ownAddress = key.flags === NAT_IN ? key.destination : entry.toAddress;
+    if (out.source === ownAddress) return false;
+    // An echo has its identifier as source port in a translation, as destination port in a connection.
+    const isIcmp = out.protocol === 1;
+    const connection = CT_TUPLE.encode(isIcmp ? {...out, sourcePort: 0, destinationPort: out.sourcePort} : out);
+    return this.#parts.tcp.lookup(connection) === null && this.#parts.any.lookup(connection) === null;
+  }
+}
+
+/** The larger share of deleted entries counts. */
+export function nextInterval(intervalMs: number, options: ConntrackGcOptions, counts: readonly SweepCount[]): number {
+  const share = Math.max(...counts.map(({alive, deleted}) => (alive + deleted === 0 ? 0 : deleted / (alive + deleted))));
+  const next = share > YIELD_HIGH ? intervalMs * (1 - share) : share < YIELD_LOW ? intervalMs * 1.5 : intervalMs;
+  return Math.min(options.intervalMaxMs, Math.max(options.intervalMinMs, Math.round(next)));
+}
+
+function addressWord(ipv4: string): number {
+  const bytes = parseAddress(ipv4)?.bytes;
+  return bytes === undefined || bytes.length !== 4 ? 0 : viewOf(bytes).getUint32(0);
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+}
+
+function bytesOf(view: DataView): Uint8Array {
+  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+}
+
+function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+}

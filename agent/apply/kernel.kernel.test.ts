@@ -1,0 +1,370 @@
+// The whole of a node's kernel state on real maps, programs and devices: made, left alone when equal, repaired, removed.
+
+import {afterAll, afterEach, beforeAll, beforeEach, describe, expect, test} from '@jest/globals';
+import {existsSync, readdirSync, readFileSync, rmSync, unlinkSync} from 'node:fs';
+import {fileURLToPath} from 'node:url';
+import {makeNetns, type TestNetns} from '../../lib/testing/netns.js';
+import {silentLog} from '../../lib/run/log.js';
+import {identityId} from '../../lib/domain/identity.js';
+import type {KernelState, MapEntry, PolicyMapContent, ReconciledMap} from '../compile/kernel-state.js';
+import {queryTcx} from '../kernel/attach.js';
+import {BpfMap, BpfProgram} from '../kernel/bpf.js';
+import {queryClsact} from '../kernel/clsact.js';
+import {Netlink} from '../kernel/netlink.js';
+import {openNetns, type NetnsHandle} from '../kernel/netns.js';
+import {encodePolicyKey, encodePolicyValue} from '../maps/policy.js';
+import {encodeProgramConfig, PROGRAM_DEFAULTS} from '../maps/program-config.js';
+import {SMALL_SIZES} from '../maps/registry.js';
+import {hex} from './bpf-map.js';
+import {defaultAttachMode, KernelApply, type ApplyRound} from './kernel.js';
+import {closeMapSet, openMapSet, type MapSet} from './map-set.js';
+import type {ObjectFile} from './programs.js';
+
+const objects: ObjectFile[] = ['st_endpoint', 'st_host', 'st_overlay'].map((name) => ({
+  name, bytes: readFileSync(fileURLToPath(new URL(`../../../build/bpf/${name}.bpf.o`, import.meta.url))),
+}));
+
+let node: TestNetns;
+let netns: NetnsHandle;
+let netlink: Netlink;
+let root: string;
+let maps: MapSet;
+let kernel: KernelApply;
+
+beforeAll(() => {
+  node = makeNetns('native-apply');
+  netns = openNetns(node.path);
+  netlink = Netlink.open({netns: node.path});
+  root = `/sys/fs/bpf/${node.name}`;
+});
+afterAll(() => {
+  netlink.close();
+  netns.close();
+  node.remove();
+});
+beforeEach(() => {
+  node.run('ip', 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'wire');
+  node.run('ip', 'link', 'add', 'lxc1', 'type', 'veth', 'peer', 'name', 'pod1');
+  for (const name of ['eth0', 'wire', 'lxc1', 'pod1']) node.run('ip', 'link', 'set', name, 'up');
+  node.run('ip', 'addr', 'add', '10.1.5.10/24', 'dev', 'eth0');
+  start();
+});
+afterEach(async () => {
+  await stop();
+  rmSync(root, {recursive: true, force: true});
+  for (const name of ['eth0', 'lxc1', 'cilium_host', 'cilium_vxlan']) await netlink.deleteLink(name);
+});
+
+function start(): void {
+  maps = openMapSet({root, sizes: SMALL_SIZES}, {log: silentLog});
+  kernel = new KernelApply({root, backoff: {baseMs: 10, maxMs: 100}, attachMode: defaultAttachMode}, {
+    maps, objects, netlink, netns, log: silentLog, random: () => 0, clock: {monotonicMs: () => performance.now()},
+  });
+}
+
+async function stop(): Promise<void> {
+  await kernel.close();
+  closeMapSet(maps);
+}
+
+function entry(key: Uint8Array, value: Uint8Array, because: MapEntry['because'] = []): [string, MapEntry] {
+  return [hex(key), {key, value, because}];
+}
+
+function u32(value: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, value, true);
+  return bytes;
+}
+
+function policy(subject: number, ports: readonly number[]): PolicyMapContent {
+  return {subject, entries: new Map(ports.map((port) => {
+    const key = {identity: identityId(300), direction: 'ingress', protocol: 6, port, portPrefixLength: 16} as const;
+    return entry(encodePolicyKey(key), encodePolicyValue(key, {deny: false, precedence: 1, cookie: 7, proxyPort: 0}), [{kind: 'policy', key: String(subject)}]);
+  }))};
+}
+
+function ipcacheEntry(last: number, identity: number): [string, MapEntry] {
+  const key = new Uint8Array(24);
+  key.set(u32(64));
+  key.set([1], 7);
+  key.set([10, 98, 0, last], 8);
+  const value = new Uint8Array(24);
+  value.set(u32(identity));
+  return entry(key, value, [{kind: 'ipcache', key: `10.98.0.${last}/32`}]);
+}
+
+function endpointConfig(id: number): [string, MapEntry] {
+  return entry(u32(id), new Uint8Array(40).fill(id), [{kind: 'endpoint', key: `default/pod${id}`}]);
+}
+
+const WEB = policy(1001, [80, 443]);
+
+function state(overrides: Partial<KernelState> = {}): KernelState {
+  return {
+    maps: new Map<ReconciledMap, ReadonlyMap<string, MapEntry>>([
+      ['cilium_ipcache', new Map([ipcacheEntry(2, 1001), ipcacheEntry(3, 300)])],
+      ['cilium_ep_config', new Map([endpointConfig(7)])],
+      ['cilium_lxc', new Map()], ['cilium_if_to_ep', new Map()], ['cilium_ipmasq_v4', new Map()], ['cilium_runtime_config', new Map()],
+    ]),
+    policySlots: new Map([[7, WEB], [8, WEB]]),
+    links: [{name: 'cilium_host', kind: 'veth', peer: 'cilium_net', mtu: 1500, addresses: ['10.98.0.1/32'], noArp: true}],
+    routes: [{prefix: '10.98.0.0/24', device: 'cilium_host', via: null, source: '10.98.0.1', scope: 'link', mtu: null}],
+    sysctls: new Map([['net.ipv4.ip_forward', '1'], ['net.ipv4.conf.cilium_host.rp_filter', '0']]),
+    attachments: [
+      {device: 'eth0', direction: 'ingress', program: 'cil_from_netdev'}, {device: 'eth0', direction: 'egress', program: 'cil_to_netdev'},
+      {device: 'cilium_host', direction: 'egress', program: 'cil_from_host'}, {device: 'lxc1', direction: 'ingress', program: 'cil_from_container'},
+    ],
+    programConfig: programConfig('native'),
+    speaker: {instances: [], source: null},
+    holds: [],
+    ...overrides,
+  };
+}
+
+function withMap(name: ReconciledMap, content: ReadonlyMap<string, MapEntry>): KernelState['maps'] {
+  return new Map([...state().maps, [name, content]]);
+}
+
+function programConfig(routingMode: 'native' | 'tunnel'): KernelState['programConfig'] {
+  return encodeProgramConfig({
+    ...PROGRAM_DEFAULTS, nodeIpv4: '10.1.5.10', routingMode, overlayIfindex: 0, podCidrs: ['10.98.0.0/24'], devices: [], masquerade: true,
+    masqueradeExclusions: ['10.98.0.0/24'],
+  });
+}
+
+function apply(next: KernelState): Promise<ApplyRound> {
+  return kernel.apply(next, {prune: true});
+}
+
+/** Slot → inner map id, as the kernel says. */
+function slots(): Record<number, number> {
+  const outer = maps.get('cilium_policy');
+  const word = (bytes: Uint8Array): number => new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true);
+  return Object.fromEntries((outer?.entries() ?? []).map(([key, value]) => [word(key), word(value)]).filter(([, id]) => id !== 0));
+}
+
+function innerEntries(slot: number): string[] {
+  const inner = BpfMap.byId(slots()[slot] ?? 0);
+  const keys = inner.entries().map(([key, value]) => `${hex(key)}=${hex(value)}`);
+  inner.close();
+  return keys.toSorted();
+}
+
+function expected(content: PolicyMapContent): string[] {
+  return [...content.entries.values()].map(({key, value}) => `${hex(key)}=${hex(value)}`).toSorted();
+}
+
+async function attached(): Promise<Record<string, string>> {
+  const found: Record<string, string> = {};
+  for (const link of await netlink.links()) {
+    for (const direction of ['ingress', 'egress'] as const) {
+      const ids = [...queryTcx(link.ifindex, direction, netns)];
+      const filter = await queryClsact(netlink, link.ifindex, direction);
+      if (filter !== null) ids.push(filter.programId);
+      if (ids.length > 0) found[`${link.name}/${direction}`] = ids.map((id) => `${filter === null ? 'tcx' : 'clsact'} ${programName(id)}`).join();
+    }
+  }
+  return found;
+}
+
+function programName(id: number): string {
+  const program = BpfProgram.byId(id);
+  const {name} = program.info();
+  program.close();
+  return name;
+}
+
+test('a state is made, and a process without memory writes nothing', async () => {
+  const first = await apply(state());
+  expect(first).toEqual({errors: [], writes: expect.any(Number), retryAtMs: null});
+  expect(first.writes).toBeGreaterThan(10);
+  expect(maps.get('cilium_ipcache')?.dump().count).toBe(2);
+  expect(slots()[7]).toBe(slots()[8]);
+  expect(innerEntries(7)).toEqual(expected(WEB));
+  expect(node.ip('route', 'show', 'proto', '78').map((route) => [route['dst'], route['dev'], route['prefsrc']])).toEqual([['10.98.0.0/24', 'cilium_host', '10.98.0.1']]);
+  expect(node.run('sysctl', '-n', 'net.ipv4.conf.cilium_host.rp_filter')).toBe('0\n');
+  expect(await attached()).toEqual({
+    'eth0/ingress': 'tcx cil_from_netdev', 'eth0/egress': 'tcx cil_to_netdev', 'cilium_host/egress': 'tcx cil_from_host',
+    'lxc1/ingress': 'clsact cil_from_contai',
+  });
+  expect((await apply(state())).writes).toBe(0);
+
+  const before = {slots: slots(), programs: readdirSync(`${root}/progs`), links: node.ip('link', 'show'), attached: await attached()};
+  await stop();
+  expect(await attached()).toEqual(before.attached);
+  start();
+  expect(await apply(state())).toEqual({errors: [], writes: 0, retryAtMs: null});
+  expect({slots: slots(), programs: readdirSync(`${root}/progs`), links: node.ip('link', 'show'), attached: await attached()}).toEqual(before);
+});
+
+describe('policy', () => {
+  test('one key changes in place, more than one by swap, for all endpoints of the identity at once', async () => {
+    await apply(state());
+    const original = slots()[7];
+    const one = policy(1001, [80]);
+    expect(await apply(state({policySlots: new Map([[7, one], [8, one]])}))).toMatchObject({errors: [], writes: 2});
+    expect(slots()).toEqual({7: original, 8: original});
+    expect(innerEntries(7)).toEqual(expected(one));
+    const many = policy(1001, [8080, 8081, 8082]);
+    await apply(state({policySlots: new Map([[7, many], [8, many]])}));
+    expect(slots()[7]).not.toBe(original);
+    expect(slots()[7]).toBe(slots()[8]);
+    expect(innerEntries(8)).toEqual(expected(many));
+  });
+
+  test('a further endpoint shares the map; an endpoint that goes has an empty slot', async () => {
+    await apply(state());
+    const id = slots()[7];
+    await apply(state({policySlots: new Map([[7, WEB], [8, WEB], [9, policy(1001, [80, 443])]])}));
+    expect(slots()).toEqual({7: id, 8: id, 9: id});
+    await apply(state({policySlots: new Map([[9, WEB]])}));
+    expect(slots()).toEqual({9: id});
+    await apply(state({policySlots: new Map([[9, WEB], [10, policy(1002, [22])]])}));
+    expect(slots()[10]).not.toBe(id);
+    expect(innerEntries(10)).toEqual(expected(policy(1002, [22])));
+  });
+
+  test('a policy that does not fit is blamed; the endpoint keeps the one it has, a new endpoint drops', async () => {
+    await apply(state());
+    const before = slots();
+    const tooLarge = policy(1001, Array.from({length: 16_385}, (_unused, i) => i + 1));
+    const round = await apply(state({policySlots: new Map([[7, tooLarge], [8, tooLarge], [9, tooLarge]])}));
+    expect(round.errors).toEqual([{kind: 'policy', key: '1001', code: 'ENOSPC', message: expect.stringContaining('cilium_policy')}]);
+    expect(round.retryAtMs).not.toBeNull();
+    expect(slots()).toEqual(before);
+    expect(innerEntries(7)).toEqual(expected(WEB));
+    expect((await apply(state())).errors).toEqual([]);
+  });
+});
+
+describe('maps', () => {
+  test('only what differs is written, what is too much goes', async () => {
+    await apply(state());
+    const ipcache = new Map([ipcacheEntry(2, 1001), ipcacheEntry(4, 400)]);
+    expect(await apply(state({maps: withMap('cilium_ipcache', ipcache)}))).toMatchObject({errors: [], writes: 2});
+    expect(maps.get('cilium_ipcache')?.entries().map(([key]) => key[11]).toSorted()).toEqual([2, 4]);
+    expect((await apply(state({maps: withMap('cilium_ep_config', new Map())}))).errors).toEqual([]);
+    expect(maps.get('cilium_ep_config')?.lookup(u32(7))?.every((byte) => byte === 0)).toBe(true);
+  });
+
+  test('an entry that does not fit is blamed by name, the others are written', async () => {
+    const many = new Map(Array.from({length: 16_390}, (_unused, i) => {
+      const [, item] = ipcacheEntry(0, 9);
+      const key = item.key.slice();
+      key.set([i >> 8, i & 255], 10);
+      return entry(key, item.value, [{kind: 'ipcache', key: String(i)}]);
+    }));
+    const round = await apply(state({maps: withMap('cilium_ipcache', many)}));
+    expect(round.errors).toHaveLength(6);
+    expect(round.errors[0]).toEqual({kind: 'ipcache', key: '16384', code: 'ENOSPC', message: expect.any(String)});
+    expect(maps.get('cilium_ipcache')?.dump().count).toBe(16_384);
+    const fits = await apply(state());
+    expect(fits.errors).toEqual([]);
+    expect(maps.get('cilium_ipcache')?.dump().count).toBe(2);
+  });
+
+  test('a held map is left as it is', async () => {
+    await apply(state());
+    const round = await apply(state({maps: withMap('cilium_ipcache', new Map()), holds: [{map: 'cilium_ipcache', reason: 'broken'}]}));
+    expect(round.writes).toBe(0);
+    expect(maps.get('cilium_ipcache')?.dump().count).toBe(2);
+  });
+
+  test('a pin of another layout is refused, with its path', () => {
+    const path = `${root}/maps/cilium_lxc`;
+    unlinkSync(path);
+    const other = BpfMap.create({name: 'cilium_lxc', type: 'hash', keySize: 8, valueSize: 8, maxEntries: 8, flags: 0});
+    other.pin(path);
+    other.close();
+    expect(() => openMapSet({root, sizes: SMALL_SIZES}, {log: silentLog})).toThrow(expect.objectContaining({code: 'MAP_LAYOUT', data: expect.objectContaining({path})}));
+  });
+});
+
+describe('programs', () => {
+  test('another configuration replaces the set in place, and the old one goes', async () => {
+    await apply(state());
+    const [before] = readdirSync(`${root}/progs`);
+    const links = readdirSync(`${root}/links`).toSorted();
+    const ids = new Map((await netlink.links()).map((link) => [link.name, queryTcx(link.ifindex, 'ingress', netns)]));
+    expect((await apply(state({programConfig: programConfig('tunnel')}))).errors).toEqual([]);
+    expect(readdirSync(`${root}/progs`)).toHaveLength(1);
+    expect(readdirSync(`${root}/progs`)).not.toEqual([before]);
+    expect(readdirSync(`${root}/links`).toSorted()).toEqual(links);
+    const eth0 = await netlink.link('eth0');
+    expect(queryTcx(eth0?.ifindex ?? 0, 'ingress', netns)).toHaveLength(1);
+    expect(queryTcx(eth0?.ifindex ?? 0, 'ingress', netns)).not.toEqual(ids.get('eth0'));
+    expect(Object.keys(await attached())).toHaveLength(4);
+  });
+
+  test('a configuration that no object knows changes nothing and is blamed', async () => {
+    await apply(state());
+    const before = {attached: await attached(), sets: readdirSync(`${root}/progs`)};
+    const round = await apply(state({programConfig: new Map([['config_unknown', 1]])}));
+    expect(round.errors).toEqual([expect.objectContaining({kind: 'node-config', code: 'UNKNOWN_VARIABLE'})]);
+    expect({attached: await attached(), sets: readdirSync(`${root}/progs`)}).toEqual(before);
+  });
+
+  test('a device that is not there is blamed and attached when it comes; one not wanted is detached', async () => {
+    const pod: KernelState['attachments'][number] = {device: 'lxc2', direction: 'ingress', program: 'cil_from_container', because: [{kind: 'endpoint', key: 'default/web'}]};
+    const wanted = state({attachments: [...state().attachments, pod]});
+    expect((await apply(wanted)).errors).toEqual([expect.objectContaining({kind: 'endpoint', key: 'default/web', code: 'ENODEV'})]);
+    node.run('ip', 'link', 'add', 'lxc2', 'type', 'veth', 'peer', 'name', 'pod2');
+    expect((await apply(wanted)).errors).toEqual([]);
+    expect((await attached())['lxc2/ingress']).toBe('clsact cil_from_contai');
+    expect((await apply(state({attachments: []}))).errors).toEqual([]);
+    expect(await attached()).toEqual({});
+    expect(readdirSync(`${root}/links`)).toEqual([]);
+    await netlink.deleteLink('lxc2');
+  });
+
+  test('a device of the same name that was made anew is attached again', async () => {
+    await apply(state());
+    for (const name of ['lxc1', 'eth0']) {
+      await netlink.deleteLink(name);
+      node.run('ip', 'link', 'add', name, 'type', 'veth', 'peer', 'name', `${name}p`);
+    }
+    expect((await attached())['lxc1/ingress']).toBeUndefined();
+    expect((await apply(state())).errors).toEqual([]);
+    expect(await attached()).toMatchObject({'lxc1/ingress': 'clsact cil_from_contai', 'eth0/ingress': 'tcx cil_from_netdev', 'eth0/egress': 'tcx cil_to_netdev'});
+  });
+});
+
+test('what others took away comes back at the next resync', async () => {
+  await apply(state());
+  node.run('ip', 'route', 'del', '10.98.0.0/24', 'dev', 'cilium_host');
+  node.run('ip', 'addr', 'del', '10.98.0.1/32', 'dev', 'cilium_host');
+  node.run('sysctl', '-q', '-w', 'net.ipv4.ip_forward=0');
+  node.run('tc', 'filter', 'del', 'dev', 'lxc1', 'ingress');
+  unlinkSync(`${root}/links/eth0-ingress`);
+  maps.get('cilium_ipcache')?.delete(ipcacheEntry(2, 0)[1].key);
+  expect((await apply(state())).writes).toBe(0);
+  expect((await kernel.resync()).errors).toEqual([]);
+  expect(node.ip('route', 'show', 'proto', '78')).toHaveLength(1);
+  expect(node.run('sysctl', '-n', 'net.ipv4.ip_forward')).toBe('1\n');
+  expect(Object.keys(await attached())).toHaveLength(4);
+  expect(maps.get('cilium_ipcache')?.dump().count).toBe(2);
+  expect((await kernel.resync()).writes).toBe(0);
+});
+
+test('routes of others stay, ours that are not wanted go', async () => {
+  await apply(state());
+  node.run('ip', 'route', 'add', '10.97.0.0/16', 'dev', 'eth0', 'proto', 'bird');
+  node.run('ip', 'route', 'add', '10.98.9.0/24', 'dev', 'eth0', 'proto', '78');
+  await kernel.resync();
+  expect(node.ip('route', 'show').map((route) => route['dst'])).toEqual(expect.arrayContaining(['10.97.0.0/16', '10.98.0.0/24', '10.1.5.0/24']));
+  expect(node.ip('route', 'show', 'proto', '78')).toHaveLength(1);
+});
+
+test('the overlay device comes and goes with its specification', async () => {
+  const overlay = state({links: [...state().links, {name: 'cilium_vxlan', kind: 'vxlan', mtu: 1450, addresses: [], vxlanPort: 8472}]});
+  expect((await apply(overlay)).errors).toEqual([]);
+  const first = await netlink.link('cilium_vxlan');
+  expect(first).toMatchObject({up: true, mtu: 1450, vxlan: {port: 8472, external: true}});
+  expect((await kernel.resync()).writes).toBe(0);
+  await apply(state({links: [...state().links, {name: 'cilium_vxlan', kind: 'vxlan', mtu: 1450, addresses: [], vxlanPort: 8473}]}));
+  expect(await netlink.link('cilium_vxlan')).toMatchObject({vxlan: {port: 8473}});
+  expect((await apply(state())).errors).toEqual([]);
+  expect(await netlink.link('cilium_vxlan')).toBeNull();
+  expect(existsSync(`${root}/links`)).toBe(true);
+});

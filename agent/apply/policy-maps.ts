@@ -1,0 +1,207 @@
+// `cilium_policy`: endpoint id → inner map, one inner map per subject identity. A policy changes by swapping slots, in one step.
+
+import {StentorError} from '../../lib/core/errors.js';
+import {difference} from '../../lib/core/delta.js';
+import {invariant} from '../../lib/core/invariant.js';
+import type {ResourceName} from '../../lib/desired/node-state.js';
+import type {MapContent, MapEntry, PolicyMapContent} from '../compile/kernel-state.js';
+import {BpfMap} from '../kernel/bpf.js';
+import {POLICY_INNER_MAP} from '../maps/registry.js';
+import {hex, sameBytes} from './bpf-map.js';
+import type {Failure, Target} from './target.js';
+
+/** An inner map of the kernel: what it holds and which slots point to it. */
+interface Inner {
+  readonly map: BpfMap;
+  content: PolicyMapContent;
+  readonly slots: Set<number>;
+}
+
+/** Found in the kernel, where a map does not say whose it is. */
+const UNKNOWN_SUBJECT = 0;
+
+export class PolicyMapsTarget implements Target<number, PolicyMapContent> {
+  readonly name = 'cilium_policy';
+  readonly #outer: BpfMap;
+  readonly #bySlot = new Map<number, Inner>();
+
+  constructor(parts: {readonly outer: BpfMap}) {
+    this.#outer = parts.outer;
+  }
+
+  async load(): Promise<ReadonlyMap<number, PolicyMapContent>> {
+    this.close();
+    const {keys, values, count} = this.#outer.dump();
+    const keyView = new DataView(keys.buffer, keys.byteOffset);
+    const valueView = new DataView(values.buffer, values.byteOffset);
+    const byId = new Map<number, Inner>();
+    for (let i = 0; i < count; i++) {
+      const id = valueView.getUint32(4 * i, true);
+      if (id === 0) continue;
+      const inner = byId.get(id) ?? openInner(id);
+      byId.set(id, inner);
+      this.#point(keyView.getUint32(4 * i, true), inner);
+    }
+    return new Map([...this.#bySlot].map(([slot, inner]) => [slot, inner.content]));
+  }
+
+  async upsert(entries: readonly (readonly [number, PolicyMapContent])[]): Promise<readonly Failure<number>[]> {
+    const failures: Failure<number>[] = [];
+    const swaps: {readonly slot: number; readonly inner: Inner}[] = [];
+    for (const [content, slots] of byContent(entries)) {
+      try {
+        const inner = this.#editInPlace(content, slots) ?? this.#find(content) ?? createInner(content);
+        for (const slot of slots) {
+          if (this.#bySlot.get(slot) !== inner) swaps.push({slot, inner});
+        }
+      } catch (error) {
+        if (!(error instanceof StentorError)) throw error;
+        failures.push(...[...slots].map((key) => ({key, error})));
+      }
+    }
+    failures.push(...await this.#swap(swaps));
+    for (const {inner} of swaps) closeUnused(inner);
+    return failures;
+  }
+
+  /** An empty slot drops everything. */
+  async remove(slots: readonly number[]): Promise<readonly Failure<number>[]> {
+    const results = await Promise.all(slots.map(async (slot): Promise<Failure<number> | null> => {
+      try {
+        await this.#outer.deleteAsync(encodeSlot(slot));
+      } catch (error) {
+        if (!(error instanceof StentorError)) throw error;
+        return {key: slot, error};
+      }
+      this.#point(slot, null);
+      return null;
+    }));
+    return results.filter((failure) => failure !== null);
+  }
+
+  equal(desired: PolicyMapContent, actual: PolicyMapContent): boolean {
+    return sameContent(desired.entries, actual.entries);
+  }
+
+  owns(): boolean {
+    return true;
+  }
+
+  because(content: PolicyMapContent): readonly ResourceName[] {
+    return [{kind: 'policy', key: String(content.subject)}];
+  }
+
+  /** The kernel keeps what it holds. */
+  close(): void {
+    for (const inner of new Set(this.#bySlot.values())) inner.map.close();
+    this.#bySlot.clear();
+  }
+
+  /**
+   * A change of exactly one key is as atomic as a swap, and waits for nothing: allowed when every slot of the map wants it.
+   * Null when it is not such a change.
+   */
+  #editInPlace(content: PolicyMapContent, slots: ReadonlySet<number>): Inner | null {
+    for (const slot of slots) {
+      const inner = this.#bySlot.get(slot);
+      if (inner === undefined || ![...inner.slots].every((user) => slots.has(user))) continue;
+      const change = difference(content.entries, inner.content.entries, sameValue);
+      if (change.upserts.length + change.removes.length !== 1) continue;
+      for (const [, {key, value}] of change.upserts) inner.map.update(key, value);
+      for (const key of change.removes) inner.map.delete(new Uint8Array(Buffer.from(key, 'hex')));
+      inner.content = content;
+      return inner;
+    }
+    return null;
+  }
+
+  /** A further endpoint of an identity shares the map of the others. */
+  #find(content: PolicyMapContent): Inner | null {
+    for (const inner of new Set(this.#bySlot.values())) {
+      const isSubject = inner.content.subject === content.subject || inner.content.subject === UNKNOWN_SUBJECT;
+      if (!isSubject || !sameContent(content.entries, inner.content.entries)) continue;
+      inner.content = content;
+      return inner;
+    }
+    return null;
+  }
+
+  /** One call, so that all slots wait for one grace period. When it fails, one by one, to know which. */
+  async #swap(swaps: readonly {readonly slot: number; readonly inner: Inner}[]): Promise<readonly Failure<number>[]> {
+    if (swaps.length === 0) return [];
+    try {
+      await this.#outer.updateFlatAsync(this.#outer.flatten(swaps.map(({slot, inner}) => [encodeSlot(slot), encodeSlot(inner.map.fd)] as const)));
+      for (const {slot, inner} of swaps) this.#point(slot, inner);
+      return [];
+    } catch (error) {
+      if (!(error instanceof StentorError)) throw error;
+      if (swaps.length === 1) return swaps.map(({slot}) => ({key: slot, error}));
+    }
+    const failures: Failure<number>[] = [];
+    for (const swap of swaps) failures.push(...await this.#swap([swap]));
+    return failures;
+  }
+
+  #point(slot: number, inner: Inner | null): void {
+    const before = this.#bySlot.get(slot);
+    if (before === inner) return;
+    if (inner === null) this.#bySlot.delete(slot);
+    else this.#bySlot.set(slot, inner);
+    inner?.slots.add(slot);
+    before?.slots.delete(slot);
+    if (before !== undefined) closeUnused(before);
+  }
+}
+
+function closeUnused(inner: Inner): void {
+  if (inner.slots.size === 0) inner.map.close();
+}
+
+function byContent(entries: readonly (readonly [number, PolicyMapContent])[]): Map<PolicyMapContent, Set<number>> {
+  const groups = new Map<number, {content: PolicyMapContent; slots: Set<number>}>();
+  for (const [slot, content] of entries) {
+    const group = groups.get(content.subject) ?? {content, slots: new Set()};
+    invariant(group.content === content || sameContent(group.content.entries, content.entries), 'one subject, one policy', {subject: content.subject});
+    group.slots.add(slot);
+    groups.set(content.subject, group);
+  }
+  return new Map([...groups.values()].map(({content, slots}) => [content, slots]));
+}
+
+function openInner(id: number): Inner {
+  const map = BpfMap.byId(id);
+  const entries = map.entries().map(([key, value]): [string, MapEntry] => [hex(key), {key, value, because: []}]);
+  return {map, content: {subject: UNKNOWN_SUBJECT, entries: new Map(entries)}, slots: new Set()};
+}
+
+/** Whole before any slot points to it. */
+function createInner(content: PolicyMapContent): Inner {
+  const map = BpfMap.create(POLICY_INNER_MAP);
+  try {
+    map.updateBatch([...content.entries.values()].map(({key, value}) => [key, value] as const));
+    return {map, content, slots: new Set()};
+  } catch (error) {
+    map.close();
+    throw error;
+  }
+}
+
+function sameContent(a: MapContent, b: MapContent): boolean {
+  if (a === b) return true;
+  if (a.size !== b.size) return false;
+  for (const [key, entry] of a) {
+    const other = b.get(key);
+    if (other === undefined || !sameValue(entry, other)) return false;
+  }
+  return true;
+}
+
+function sameValue(a: MapEntry, b: MapEntry): boolean {
+  return a === b || sameBytes(a.value, b.value);
+}
+
+function encodeSlot(slot: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, slot, true);
+  return bytes;
+}

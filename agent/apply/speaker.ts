@@ -1,0 +1,239 @@
+// The speaker: makes the running gobgpd processes say what a Speaker says. It reads before it writes; an equal state needs no call.
+
+import type {BgpInstance, BgpPeerStatus, BgpRouteStatus, FamilyName, Speaker, SpeakerFailure} from '../../lib/domain/bgp.js';
+import {backoffMs} from '../../lib/core/backoff.js';
+import {StentorError} from '../../lib/core/errors.js';
+import {comparePrefixes, parseAddress, parsePrefix} from '../../lib/core/ip.js';
+import type {Clock} from '../../lib/run/clock.js';
+import {collect} from '../../lib/run/grpc.js';
+import {errorFields, type Log} from '../../lib/run/log.js';
+import {api} from '../../proto/gen/gobgp4.js';
+import {canonicalAddress, familyMessage, peerAddress, peerStatus, within} from './gobgp-peers.js';
+import {routeStatus} from './gobgp-routes.js';
+import {applyInstance, isLost, type AppliedCounts} from './gobgp-apply.js';
+import {GobgpdProcesses, type Gobgpd} from './gobgpd.js';
+
+export interface SpeakerSessionOptions {
+  /** `<state-dir>/gobgpd`. */
+  readonly directory: string;
+  /** `['build/bin/gobgpd']`; a namespace wrapper may go before it. */
+  readonly command: readonly string[];
+  readonly answerMs?: number;
+  readonly logLimitBytes?: number;
+}
+
+export interface SpeakerSessionParts {
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly random?: () => number;
+}
+
+export interface RouteQuery {
+  readonly type: 'available' | 'advertised';
+  readonly family: FamilyName;
+  /** Only with `advertised`; null = every peer. */
+  readonly peer: string | null;
+  /** AS number; null = every instance. */
+  readonly vrouter: number | null;
+}
+
+const ANSWER_MS = 2000;
+const LOG_LIMIT_BYTES = 1 << 20;
+const CHECK_MS = 1000;
+const RETRY = {baseMs: 1000, maxMs: 30_000};
+const NOTHING: Speaker = {instances: [], source: null};
+
+export class SpeakerSession {
+  readonly #parts: SpeakerSessionParts;
+  readonly #processes: GobgpdProcesses;
+  readonly #asns = new Map<string, number>();
+  #wanted: Speaker = NOTHING;
+  #failures: readonly SpeakerFailure[] = [];
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(options: SpeakerSessionOptions, parts: SpeakerSessionParts) {
+    this.#parts = parts;
+    this.#processes = new GobgpdProcesses(
+      {directory: options.directory, command: options.command, answerMs: options.answerMs ?? ANSWER_MS, logLimitBytes: options.logLimitBytes ?? LOG_LIMIT_BYTES},
+      parts,
+    );
+  }
+
+  /** Makes `all` true and answers with what is not. Calls run one after the other; nothing of it throws for a reason outside. */
+  set(all: Speaker): Promise<readonly SpeakerFailure[]> {
+    this.#wanted = all;
+    return this.#inTurn(() => this.#apply());
+  }
+
+  /** What of the last `set` is not in force. */
+  failures(): readonly SpeakerFailure[] {
+    return this.#failures;
+  }
+
+  /** Running instances, for who watches their events. */
+  instances(): readonly {readonly name: string; readonly client: Gobgpd['client']; readonly logPath: string}[] {
+    return this.#processes.running().map(({instance, client, logPath}) => ({name: instance, client, logPath}));
+  }
+
+  /** Sorted by AS number and address. `reason` says why a session is down: GoBGP's API does not. */
+  async peers(reason: (instance: string, address: string) => string): Promise<readonly BgpPeerStatus[]> {
+    const seconds = this.#parts.clock.now() / 1000;
+    const lists = await Promise.all(this.#processes.running().map(async ({instance, client}) => {
+      const asn = this.#asns.get(instance) ?? 0;
+      const peers = await collect(client.ListPeer({enableAdvertised: true}));
+      return peers.flatMap(({peer}) => (peer ? [peerStatus({name: instance, asn}, peer, {seconds, reason: reason(instance, peerAddress(peer))})] : []));
+    }));
+    return lists.flat().sort((a, b) => a.localAsn - b.localAsn || compareAddresses(a.address, b.address));
+  }
+
+  async routes(query: RouteQuery): Promise<readonly BgpRouteStatus[]> {
+    const nowSeconds = this.#parts.clock.now() / 1000;
+    const family = familyMessage(`${query.family.afi}/${query.family.safi}`);
+    const routes: BgpRouteStatus[] = [];
+    for (const {instance, client} of this.#processes.running()) {
+      const vrouter = this.#asns.get(instance) ?? 0;
+      if (query.vrouter !== null && query.vrouter !== vrouter) continue;
+      const tables = query.type === 'available' ? [undefined] : await this.#peersOf(client, query.peer);
+      for (const peer of tables) {
+        const table = peer === undefined ? {tableType: api.TableType.TABLE_TYPE_GLOBAL} : {tableType: api.TableType.TABLE_TYPE_ADJ_OUT, name: peer};
+        const found = await collect(client.ListPath({...table, family}));
+        const where = {vrouter, nowSeconds, ...(peer === undefined ? {} : {peer})};
+        const rows = found.flatMap(({destination}) => (destination?.paths ?? []).map((path) => routeStatus(where, destination?.prefix ?? '', path)));
+        routes.push(...rows.sort((a, b) => comparePrefixTexts(a.prefix, b.prefix)));
+      }
+    }
+    return routes;
+  }
+
+  /** Brings back a gobgpd that has died and retries what failed, until `signal` aborts. */
+  async supervise(signal: AbortSignal): Promise<void> {
+    const {clock, log} = this.#parts;
+    let attempt = 0;
+    let notBefore = 0;
+    while (!signal.aborted) {
+      await clock.sleep(CHECK_MS, signal).catch(() => undefined);
+      if (signal.aborted) return;
+      await this.#processes.boundLogs().catch((error: unknown) => log.warn('the log of gobgpd was not cut', errorFields(error)));
+      const failing = this.#failures.some(({code}) => !code.endsWith('_INVALID'));
+      const lost = await this.#lostInstance();
+      if (lost === null && !failing) attempt = 0;
+      if ((lost === null && !failing) || clock.monotonicMs() < notBefore) continue;
+      if (lost !== null) log.warn('gobgpd has gone', {instance: lost});
+      notBefore = clock.monotonicMs() + backoffMs(RETRY, attempt++, (this.#parts.random ?? Math.random)());
+      await this.#inTurn(() => this.#apply());
+    }
+  }
+
+  /** Lets go of everything; the processes and their sessions go on. */
+  close(): void {
+    this.#processes.close();
+  }
+
+  #inTurn<T>(body: () => Promise<T>): Promise<T> {
+    const done = this.#turn.then(body);
+    this.#turn = done.catch(() => undefined);
+    return done;
+  }
+
+  async #apply(): Promise<readonly SpeakerFailure[]> {
+    const {instances} = this.#wanted;
+    const failures: SpeakerFailure[] = [];
+    const names = new Set(instances.map(({name}) => name));
+    for (const name of await this.#processes.known()) {
+      if (names.has(name)) continue;
+      this.#asns.delete(name);
+      await this.#processes.end(name);
+    }
+    await Promise.all(instances.map(async (instance) => {
+      const problem = instanceProblem(instance, instances);
+      if (problem !== null) failures.push(about(instance, 'BGP_INSTANCE_INVALID', problem));
+      else failures.push(...(await this.#applyOne(instance)));
+    }));
+    this.#failures = failures;
+    return failures;
+  }
+
+  async #applyOne(instance: BgpInstance): Promise<readonly SpeakerFailure[]> {
+    const {log} = this.#parts;
+    try {
+      const {failures, counts} = await this.#bring(instance).catch((error: unknown) => {
+        // It died or hung in the middle: a second look finds that out and starts anew.
+        if (!isLost(error)) throw error;
+        log.warn('gobgpd was lost', {instance: instance.name, ...errorFields(error)});
+        return this.#bring(instance);
+      });
+      if (Object.values(counts).some((count) => count > 0)) log.info('speaker changed', {instance: instance.name, ...changed(counts)});
+      for (const failure of failures) log.warn('speaker refused', {...failure});
+      return failures;
+    } catch (error) {
+      const {code} = errorFields(error) as {code?: unknown};
+      log.warn('speaker failed', {instance: instance.name, ...errorFields(error)});
+      return [about(instance, error instanceof StentorError && typeof code === 'string' ? code : 'BGP_SPEAKER_FAILED', error instanceof Error ? error.message : String(error))];
+    }
+  }
+
+  async #bring(instance: BgpInstance): Promise<Awaited<ReturnType<typeof applyInstance>>> {
+    const gobgpd = await this.#withGlobal(instance);
+    this.#asns.set(instance.name, instance.asn);
+    return applyInstance(gobgpd, instance, this.#parts.clock.now() / 1000);
+  }
+
+  /** A gobgpd with the right AS number, router id and port; these cannot be changed in a running one. */
+  async #withGlobal(instance: BgpInstance): Promise<Gobgpd> {
+    const {name, asn, routerId, listenPort} = instance;
+    const gobgpd = await this.#processes.ensure(name);
+    const {global} = await gobgpd.client.GetBgp({});
+    if (global?.asn === asn && global.routerId === routerId && global.listenPort === listenPort) return gobgpd;
+    if ((global?.asn ?? 0) === 0) {
+      await gobgpd.client.StartBgp({global: {asn, routerId, listenPort}});
+      return gobgpd;
+    }
+    this.#parts.log.info('gobgpd starts anew with other global settings', {instance: name});
+    await this.#processes.stop(name);
+    const next = await this.#processes.ensure(name);
+    await next.client.StartBgp({global: {asn, routerId, listenPort}});
+    return next;
+  }
+
+  async #lostInstance(): Promise<string | null> {
+    const running = new Map(this.#processes.running().map((gobgpd) => [gobgpd.instance, gobgpd]));
+    for (const {name} of this.#wanted.instances) {
+      const gobgpd = running.get(name);
+      if (gobgpd !== undefined && !(await this.#processes.alive(gobgpd))) return name;
+    }
+    return null;
+  }
+
+  async #peersOf(client: Gobgpd['client'], only: string | null): Promise<readonly string[]> {
+    const wanted = only === null ? null : canonicalAddress(only);
+    const peers = await collect(client.ListPeer({}));
+    return peers.flatMap(({peer}) => (peer ? [peerAddress(peer)] : [])).filter((address) => wanted === null || address === wanted).sort(compareAddresses);
+  }
+}
+
+function instanceProblem(instance: BgpInstance, all: readonly BgpInstance[]): string | null {
+  const {asn, routerId, listenPort, name} = instance;
+  if (name === '' || all.filter((one) => one.name === name).length > 1) return `the instance's name ${JSON.stringify(name)} is empty or used twice`;
+  if (!within(asn, 1, 0xffffffff)) return `AS number ${asn} is not within 1..4294967295`;
+  if (parseAddress(routerId)?.family !== 4) return `router id ${routerId} is not an IPv4 address`;
+  return listenPort === -1 || within(listenPort, 1, 65535) ? null : `port ${listenPort} is neither -1 nor within 1..65535`;
+}
+
+function about(instance: BgpInstance, code: string, message: string): SpeakerFailure {
+  return {instance: instance.name, peer: '', prefix: '', code, message};
+}
+
+function changed(counts: AppliedCounts): Readonly<Record<string, number>> {
+  return Object.fromEntries(Object.entries(counts).filter(([, count]) => count > 0));
+}
+
+function compareAddresses(a: string, b: string): number {
+  const [x, y] = [parseAddress(a), parseAddress(b)];
+  if (x === null || y === null) return a < b ? -1 : 1;
+  return x.family - y.family || Buffer.compare(x.bytes, y.bytes);
+}
+
+function comparePrefixTexts(a: string, b: string): number {
+  const [x, y] = [parsePrefix(a), parsePrefix(b)];
+  return x === null || y === null ? 0 : comparePrefixes(x, y);
+}

@@ -1,0 +1,194 @@
+// Peer states of the running speakers as they change, with the reasons that GoBGP gives only in its log.
+
+import {watch as watchFile} from 'node:fs';
+import {open} from 'node:fs/promises';
+import {deepEqual} from '../../lib/core/equal.js';
+import type {BgpPeerStatus} from '../../lib/domain/bgp.js';
+import type {Clock} from '../../lib/run/clock.js';
+import {errorFields, type Log} from '../../lib/run/log.js';
+import type {GoBgpClient} from '../../proto/gobgp.js';
+
+/** The speaker, as far as its events are concerned. */
+export interface SpeakerSource {
+  instances(): readonly {readonly name: string; readonly client: GoBgpClient; readonly logPath: string}[];
+  peers(reason: (instance: string, address: string) => string): Promise<readonly BgpPeerStatus[]>;
+}
+
+export interface SpeakerEventsParts {
+  readonly source: SpeakerSource;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Counters have no events: this is how old they may be. */
+const REFRESH_MS = 5000;
+/** New instances are found by looking. */
+const LOOK_MS = 250;
+
+export class SpeakerEvents {
+  readonly #parts: SpeakerEventsParts;
+  readonly #reasons = new Map<string, string>();
+  readonly #followed = new Map<string, AbortController>();
+  readonly #listeners = new Set<(peers: readonly BgpPeerStatus[]) => void>();
+  #last: readonly BgpPeerStatus[] = [];
+  #stale = true;
+
+  constructor(parts: SpeakerEventsParts) {
+    this.#parts = parts;
+  }
+
+  /** Calls with all peers whenever something other than an uptime has changed. */
+  onChange(listener: (peers: readonly BgpPeerStatus[]) => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** The peers as they are now. */
+  peers(): Promise<readonly BgpPeerStatus[]> {
+    return this.#parts.source.peers((instance, address) => this.#reasonOf(instance, address));
+  }
+
+  async run(signal: AbortSignal): Promise<void> {
+    const {clock, log} = this.#parts;
+    let readAt = -Infinity;
+    while (!signal.aborted) {
+      this.#followInstances();
+      if (this.#stale || clock.monotonicMs() - readAt >= REFRESH_MS) {
+        this.#stale = false;
+        readAt = clock.monotonicMs();
+        await this.#read().catch((error: unknown) => log.debug('the peers were not read', errorFields(error)));
+      }
+      await clock.sleep(LOOK_MS, signal).catch(() => undefined);
+    }
+    for (const follower of this.#followed.values()) follower.abort();
+    this.#followed.clear();
+  }
+
+  async #read(): Promise<void> {
+    const peers = await this.peers();
+    const timeless = peers.map((peer) => ({...peer, uptimeSeconds: 0}));
+    if (deepEqual(timeless, this.#last)) return;
+    this.#last = timeless;
+    for (const listener of this.#listeners) listener(peers);
+  }
+
+  #reasonOf(instance: string, address: string): string {
+    return this.#reasons.get(`${instance} ${address}`) ?? 'no session yet';
+  }
+
+  #followInstances(): void {
+    const now = new Map(this.#parts.source.instances().map((one) => [one.name, one]));
+    for (const [name, follower] of this.#followed) {
+      if (now.has(name) && !follower.signal.aborted) continue;
+      follower.abort();
+      this.#followed.delete(name);
+      this.#stale = true;
+    }
+    for (const [name, {client, logPath}] of now) {
+      if (this.#followed.has(name)) continue;
+      const follower = new AbortController();
+      this.#followed.set(name, follower);
+      this.#followEvents(client, follower);
+      void this.#followLog(name, logPath, follower.signal);
+    }
+  }
+
+  /** An event says only that it is time to look: what it carries lacks the counters. */
+  #followEvents(client: GoBgpClient, follower: AbortController): void {
+    const events = client.WatchEvent({peer: {}}, {deadline: Infinity});
+    events.on('data', () => (this.#stale = true));
+    // The stream ends with its gobgpd; the next look finds the new one.
+    events.on('error', () => follower.abort());
+    events.on('end', () => follower.abort());
+    follower.signal.addEventListener('abort', () => events.cancel(), {once: true});
+  }
+
+  async #followLog(instance: string, path: string, signal: AbortSignal): Promise<void> {
+    const {log} = this.#parts;
+    const tail = new LogTail(path, (line) => {
+      const found = downReason(line);
+      if (found === null) return;
+      this.#reasons.set(`${instance} ${found.peer}`, found.reason);
+      this.#stale = true;
+    });
+    const pump = (): void => void tail.read().catch((error: unknown) => log.debug('the log of gobgpd was not read', {instance, ...errorFields(error)}));
+    try {
+      const watcher = watchFile(path, pump);
+      signal.addEventListener('abort', () => watcher.close(), {once: true});
+    } catch (error) {
+      log.debug('the log of gobgpd is not watched', {instance, ...errorFields(error)});
+    }
+    pump();
+  }
+}
+
+/** Reads what a file has gained, line by line; starts over when it was cut. */
+export class LogTail {
+  readonly #path: string;
+  readonly #onLine: (line: string) => void;
+  #offset = 0;
+  #rest = '';
+  #turn: Promise<void> = Promise.resolve();
+
+  constructor(path: string, onLine: (line: string) => void) {
+    this.#path = path;
+    this.#onLine = onLine;
+  }
+
+  read(): Promise<void> {
+    const done = this.#turn.then(() => this.#readOnce());
+    this.#turn = done.catch(() => undefined);
+    return done;
+  }
+
+  async #readOnce(): Promise<void> {
+    const file = await open(this.#path, 'r');
+    try {
+      const {size} = await file.stat();
+      if (size < this.#offset) {
+        this.#offset = 0;
+        this.#rest = '';
+      }
+      if (size === this.#offset) return;
+      const bytes = Buffer.alloc(size - this.#offset);
+      const {bytesRead} = await file.read(bytes, 0, bytes.length, this.#offset);
+      this.#offset += bytesRead;
+      const lines = (this.#rest + bytes.toString('utf8', 0, bytesRead)).split('\n');
+      this.#rest = lines.pop() ?? '';
+      for (const line of lines) this.#onLine(line);
+    } finally {
+      await file.close();
+    }
+  }
+}
+
+/** Null when the line says nothing about why a session is not up. */
+export function downReason(line: string): {readonly peer: string; readonly reason: string} | null {
+  let fields: Readonly<Record<string, unknown>>;
+  try {
+    fields = JSON.parse(line) as Readonly<Record<string, unknown>>;
+  } catch {
+    return null;
+  }
+  const {msg, Key: peer, Reason: reason, Code: code, Subcode: subcode} = fields;
+  if (typeof peer !== 'string') return null;
+  if (msg === 'Peer Down' && typeof reason === 'string') return {peer, reason};
+  if ((msg === 'sent notification' || msg === 'received notification') && typeof code === 'number') {
+    return {peer, reason: `${msg.replace('notification', 'notification:')} ${notificationName(code, typeof subcode === 'number' ? subcode : 0)}`};
+  }
+  return null;
+}
+
+/** RFC 4271 §4.5 and RFC 4486. */
+const ERRORS: Readonly<Record<number, string>> = {1: 'message header error', 2: 'open message error', 3: 'update message error', 4: 'hold timer expired', 5: 'state machine error', 6: 'cease'};
+const DETAILS: Readonly<Record<string, string>> = {
+  '2/1': 'unsupported version number', '2/2': 'bad peer AS', '2/3': 'bad BGP identifier', '2/4': 'unsupported optional parameter', '2/6': 'unacceptable hold time', '2/7': 'unsupported capability',
+  '6/1': 'maximum number of prefixes reached', '6/2': 'administrative shutdown', '6/3': 'peer de-configured', '6/4': 'administrative reset', '6/5': 'connection rejected',
+  '6/6': 'other configuration change', '6/7': 'connection collision resolution', '6/8': 'out of resources', '6/9': 'hard reset', '6/10': 'BFD down',
+};
+
+export function notificationName(code: number, subcode: number): string {
+  const name = ERRORS[code] ?? `code ${code}`;
+  const detail = DETAILS[`${code}/${subcode}`] ?? (subcode === 0 ? '' : `subcode ${subcode}`);
+  return detail === '' ? name : `${name}, ${detail}`;
+}

@@ -1,0 +1,117 @@
+// Captures with tcpdump, and the few fields of a packet that the lab's checks look at.
+
+import {spawn, type ChildProcess} from 'node:child_process';
+import {existsSync, readFileSync, rmSync, statSync} from 'node:fs';
+import type {RunDirectory} from './run-dir.js';
+import {pause, until} from './shell.js';
+import type {Place} from './traffic.js';
+
+export interface CaptureOptions {
+  readonly device: string;
+  /** In tcpdump's language. */
+  readonly filter: string;
+  readonly name: string;
+}
+
+export interface Packet {
+  readonly source: string;
+  readonly destination: string;
+  readonly protocol: number;
+  readonly sourcePort: number;
+  readonly destinationPort: number;
+  /** Of a VXLAN packet: the VNI and the addresses inside. */
+  readonly vxlan: {readonly vni: number; readonly source: string; readonly destination: string} | null;
+}
+
+export class Capture {
+  readonly #child: ChildProcess;
+  readonly #file: string;
+  #said = '';
+
+  private constructor(child: ChildProcess, file: string) {
+    this.#child = child;
+    this.#file = file;
+    child.stderr?.on('data', (text: Buffer) => {
+      this.#said += text.toString();
+    });
+  }
+
+  /** Resolves when tcpdump listens. */
+  static async start(place: Place, options: CaptureOptions, run: RunDirectory): Promise<Capture> {
+    const file = run.file('captures', `${options.name}-${process.hrtime.bigint().toString(36)}.pcap`);
+    const child = spawn('nsenter', [`--net=${place.netnsPath}`, '--', 'setpriv', '--pdeathsig', 'KILL', '--',
+      'tcpdump', '-i', options.device, '-n', '-U', '--immediate-mode', '-s', '128', '-Z', 'root', '-w', file, options.filter], {stdio: ['ignore', 'ignore', 'pipe']});
+    const capture = new Capture(child, file);
+    await until('tcpdump listens', {timeoutMs: 5_000, intervalMs: 10}, () => {
+      if (child.exitCode !== null) throw new Error(capture.#said);
+      return capture.#said.includes('listening on') ? true : null;
+    });
+    return capture;
+  }
+
+  /** All packets so far; the capture goes on. */
+  packets(): readonly Packet[] {
+    return existsSync(this.#file) ? readPcap(readFileSync(this.#file)) : [];
+  }
+
+  /** Resolves when the file has not grown for a moment: what was sent before has been written. */
+  async settle(): Promise<void> {
+    for (let size = -1; size !== this.#size();) {
+      size = this.#size();
+      await pause(100);
+    }
+  }
+
+  #size(): number {
+    return existsSync(this.#file) ? statSync(this.#file).size : 0;
+  }
+
+  async stop(): Promise<readonly Packet[]> {
+    const closed = new Promise<void>((resolve) => {
+      this.#child.once('close', () => resolve());
+    });
+    if (this.#child.exitCode === null) {
+      this.#child.kill('SIGTERM');
+      await closed;
+    }
+    const packets = this.packets();
+    rmSync(this.#file, {force: true});
+    return packets;
+  }
+}
+
+/** Bytes before the IP header, by pcap link type: Ethernet, Linux cooked v1, Linux cooked v2, raw. */
+const LINK_HEADER: Readonly<Record<number, number>> = {1: 14, 113: 16, 276: 20, 101: 0};
+const VXLAN_PORT = 8472;
+const VXLAN_HEADERS = 8 + 8 + 14;
+
+export function readPcap(data: Buffer): readonly Packet[] {
+  if (data.length < 24 || data.readUInt32LE(0) !== 0xa1b2c3d4) return [];
+  const header = LINK_HEADER[data.readUInt32LE(20)] ?? 14;
+  const packets: Packet[] = [];
+  for (let at = 24; at + 16 <= data.length;) {
+    const length = data.readUInt32LE(at + 8);
+    const packet = decodePacket(data.subarray(at + 16 + header, at + 16 + length));
+    if (packet !== null) packets.push(packet);
+    at += 16 + length;
+  }
+  return packets;
+}
+
+function decodePacket(ip: Buffer): Packet | null {
+  if (ip.length < 20 || (ip[0] ?? 0) >> 4 !== 4) return null;
+  const headerLength = ((ip[0] ?? 0) & 15) * 4;
+  const protocol = ip[9] ?? 0;
+  const ports = (protocol === 6 || protocol === 17) && ip.length >= headerLength + 4;
+  const destinationPort = ports ? ip.readUInt16BE(headerLength + 2) : 0;
+  const inner = protocol === 17 && destinationPort === VXLAN_PORT && ip.length >= headerLength + VXLAN_HEADERS + 20
+    ? ip.subarray(headerLength + VXLAN_HEADERS) : null;
+  return {
+    source: address(ip, 12), destination: address(ip, 16), protocol, sourcePort: ports ? ip.readUInt16BE(headerLength) : 0, destinationPort,
+    vxlan: inner === null ? null : {vni: ip.readUIntBE(headerLength + 12, 3), source: address(inner, 12), destination: address(inner, 16)},
+  };
+}
+
+function address(data: Buffer, at: number): string {
+  return data.subarray(at, at + 4).join('.');
+}
