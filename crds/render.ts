@@ -1,0 +1,28 @@
+// Writes crds/*.yaml from the schemas in this folder: `make crds`.
+
+import {writeFile} from 'node:fs/promises';
+import {join} from 'node:path';
+import {stringify} from 'yaml';
+import {ciliumBGPPeeringPolicy, ciliumEndpoint, ciliumIdentity, ciliumNode} from './kind-schemas.js';
+import {ciliumClusterwideNetworkPolicy, ciliumNetworkPolicy} from './rule-schema.js';
+import type {Schema} from './schema-parts.js';
+
+const CRDS: Readonly<Record<string, Schema>> = {
+  'ciliumbgppeeringpolicies.yaml': ciliumBGPPeeringPolicy,
+  'ciliumclusterwidenetworkpolicies.yaml': ciliumClusterwideNetworkPolicy,
+  'ciliumendpoints.yaml': ciliumEndpoint,
+  'ciliumidentities.yaml': ciliumIdentity,
+  'ciliumnetworkpolicies.yaml': ciliumNetworkPolicy,
+  'ciliumnodes.yaml': ciliumNode,
+};
+
+/** File name → content. */
+export function renderCrds(): ReadonlyMap<string, string> {
+  return new Map(Object.entries(CRDS).map(([file, schema]) => [file, `# Written by \`make crds\` from crds/*-schema*.ts.\n${
+    stringify(schema, {lineWidth: 0, aliasDuplicateObjects: false})}`]));
+}
+
+const [, program, dir] = process.argv;
+if (program !== undefined && program.endsWith('crds/render.js') && dir !== undefined) {
+  for (const [file, content] of renderCrds()) await writeFile(join(dir, file), content);
+}
