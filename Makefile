@@ -81,6 +81,9 @@ ts: | proto ## TypeScript to dist/
 	@mkdir -p dist/proto && rm -rf dist/proto/gen && cp -r proto/gen dist/proto/gen
 	@mkdir -p build/bin && ln -sf ../../cli/stentorctl.sh build/bin/stentorctl
 
+crds: ts ## crds/*.yaml from the schemas in crds/
+	node dist/crds/render.js crds
+
 tools: ## Control plane and gobgpd, from PATH, the cache or their pinned Go modules
 	tools/control-plane.sh
 	tools/gobgp.sh

@@ -66,7 +66,8 @@ function compileSchema(crd: Schema): ValidateFunction {
     },
     code: {regExp: Object.assign((pattern: string) => {
       const compiled = RE2JS.compile(pattern);
-      return {test: (value: string) => compiled.test(value)};
+      // ajv takes patterns with the same toString for one.
+      return {test: (value: string) => compiled.test(value), toString: () => pattern};
     }, {code: 'RE2'})},
   });
   ajv.addKeyword({keyword: 'x-kubernetes-validations', errors: 'full', compile: compileRules});
@@ -124,17 +125,26 @@ function compileRules(rules: readonly Rule[]): RuleCheck {
   const compiled = rules.map(({rule, message}) => ({evaluate: environment.parse(rule), message}));
   const check: RuleCheck = (value) => {
     const self = celValue(value);
-    check.errors = compiled.filter(({evaluate}) => evaluate({self}) !== true)
+    check.errors = compiled.filter(({evaluate}) => !holds(evaluate, self))
       .map(({message}) => ({keyword: 'x-kubernetes-validations', message, params: {}}));
     return check.errors.length === 0;
   };
   return check;
 }
 
+/** A rule that cannot be evaluated on a value refuses it, as in the API server. */
+function holds(evaluate: (context: {readonly self: unknown}) => unknown, self: unknown): boolean {
+  try {
+    return evaluate({self}) === true;
+  } catch {
+    return false;
+  }
+}
+
 /** CEL tells integers from floating point numbers; JSON in JavaScript does not. */
 function celValue(value: unknown): unknown {
   if (typeof value === 'number' && Number.isInteger(value)) return BigInt(value);
-  if (Array.isArray(value)) return value.map(celValue);
+  if (Array.isArray(value)) return Array.from(value, celValue);
   if (typeof value !== 'object' || value === null) return value;
   return Object.fromEntries(Object.entries(value).map(([key, inner]) => [key, celValue(inner)]));
 }
