@@ -32,17 +32,6 @@ enum trace_point {
 
 #define TRACE_REASON_UNKNOWN 5
 
-struct event_header {
-	__u8 type;
-	__u8 subtype;
-	__u16 source;
-	__u32 hash;
-	__u32 len_orig;
-	__u16 len_cap;
-	__u8 version;
-	__u8 ext_version;
-};
-
 struct drop_notify {
 	__u8 type;
 	__u8 subtype; /* the reason */
@@ -67,6 +56,7 @@ struct drop_notify {
 	__u8 pad2[3];
 };
 _Static_assert(sizeof(struct drop_notify) == 56, "layout is an ABI");
+TWIN(drop_notify);
 
 struct trace_notify {
 	__u8 type;
@@ -87,6 +77,7 @@ struct trace_notify {
 	__u64 ip_trace_id;
 };
 _Static_assert(sizeof(struct trace_notify) == 56, "layout is an ABI");
+TWIN(trace_notify);
 
 struct policy_verdict_notify {
 	__u8 type;
@@ -108,6 +99,7 @@ struct policy_verdict_notify {
 	__u32 pad2;
 };
 _Static_assert(sizeof(struct policy_verdict_notify) == 40, "layout is an ABI");
+TWIN(policy_verdict_notify);
 
 static __always_inline void count_packet(__u32 bytes, struct metrics_key *key)
 {

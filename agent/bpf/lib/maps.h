@@ -80,6 +80,7 @@ struct policy_key {
 	__be16 dport;
 };
 _Static_assert(sizeof(struct policy_key) == 12, "layout is an ABI");
+TWIN(policy_key);
 
 #define POLICY_FULL_PREFIX 64
 #define POLICY_PROTOCOL_BITS 8 /* of lpm_prefix_length: protocol, no port */
@@ -94,6 +95,7 @@ struct policy_entry {
 	__u32 pad;
 };
 _Static_assert(sizeof(struct policy_entry) == 16, "layout is an ABI");
+TWIN(policy_entry);
 
 /* In packet order of the packet that created the entry. */
 struct ipv4_ct_tuple {

@@ -113,3 +113,6 @@ struct arp_header {
 
 /* A header may have more than one program needs. */
 #define __maybe_unused __attribute__((unused))
+
+/* Keeps a struct that no map and no function names in the object's BTF, for tools/layout. No loader looks there. */
+#define TWIN(tag) struct tag *twin_##tag __maybe_unused SEC("twins")

@@ -18,12 +18,12 @@ import type {MapCodec} from '../../maps/layout.js';
 import {ipmasqCodec} from '../../maps/masq.js';
 import {metricsCodec} from '../../maps/metrics.js';
 import {snatCodec} from '../../maps/nat.js';
-import {allowAll, encodePolicyKey, encodePolicyValue, policySlotCodec} from '../../maps/policy.js';
+import {allowAll, encodePolicyKey, encodePolicyValue, POLICY_ENTRY, policySlotCodec} from '../../maps/policy.js';
 import type {PolicyMapKey, PolicyMapValue} from '../../maps/policy.js';
 import {encodeProgramConfig, PROGRAM_DEFAULTS} from '../../maps/program-config.js';
 import type {ProgramConfig} from '../../maps/program-config.js';
 import {POLICY_INNER_MAP, SMALL_SIZES, withSizes} from '../../maps/registry.js';
-import type {MapName} from '../../maps/registry.js';
+import type {MapName, MapSizes} from '../../maps/registry.js';
 import {runtimeConfigCodec} from '../../maps/runtime-config.js';
 import {MACS} from './packets.js';
 import {ACTIONS, NO_PROBE, PROBE} from './probe.js';
@@ -58,6 +58,12 @@ export interface PodSpec {
   readonly macs?: {readonly mac: string; readonly nodeMac: string};
 }
 
+export const A = {id: 11, ip: '10.98.1.11', identity: 300, ifindex: LO} as const;
+export const B = {id: 12, ip: '10.98.1.12', identity: 400, ifindex: 42} as const;
+export const REMOTE = {ip: '10.98.2.21', identity: 500, node: '10.1.5.11'} as const;
+export const ROUTER = '10.98.1.1';
+export const WORLD = '198.18.0.7';
+
 export interface PolicyRow {
   readonly direction: Direction;
   readonly identity: number;
@@ -68,6 +74,7 @@ export interface PolicyRow {
   readonly precedence?: number;
   readonly cookie?: number;
   readonly proxyPort?: number;
+  readonly authType?: number;
 }
 
 export interface Outcome {
@@ -91,13 +98,16 @@ export class Datapath {
   readonly #programs = new Map<ProgramName, BpfProgram>();
   readonly #inner: BpfMap[] = [];
   readonly #probe: BpfMap | null;
+  readonly #events: DatapathEvent[] = [];
+  #ring: RingBuffer | null = null;
   #probeIn: Probe = {...NO_PROBE, nowNs: 1_000_000_000_000n};
 
-  constructor(config: Partial<ProgramConfig> = {}, build: 'test' | 'production' = 'test') {
+  constructor(config: Partial<ProgramConfig> = {}, build: 'test' | 'production' = 'test', sizes: MapSizes = {}) {
     this.#config = {...CONFIG, ...config};
     this.#build = build === 'test' ? 'build/bpf/test' : 'build/bpf';
     const template = this.#newPolicy();
-    for (const map of withSizes({...SMALL_SIZES, cilium_ct4_global: 1024, cilium_ct_any4_global: 1024, cilium_snat_v4_external: 4096})) {
+    for (const map of withSizes({...SMALL_SIZES, cilium_ct4_global: 1024, cilium_ct_any4_global: 1024, cilium_snat_v4_external: 4096,
+      ...sizes})) {
       this.#maps.set(map.name, BpfMap.create({...map, ...(map.type === 'array_of_maps' ? {innerMap: template} : {})}));
     }
     this.#probe = build === 'test'
@@ -135,6 +145,16 @@ export class Datapath {
     this.policy(pod.id, 'open');
   }
 
+  /** Two pods of this node: what `A` sends enters through `lo`. And a pod of another node. */
+  cluster(): void {
+    this.pod(A);
+    this.pod(B);
+    this.host(NODE);
+    this.host(ROUTER);
+    this.ipcache(`${REMOTE.ip}/32`, REMOTE.identity, REMOTE.node);
+    this.ipcache(`${REMOTE.node}/32`, 6);
+  }
+
   /** An address of the node itself. */
   host(ip: string): void {
     this.put(lxcCodec, ip, hostLxcEntry());
@@ -152,8 +172,9 @@ export class Datapath {
   /** Replaces what the endpoint's slot points to. `open`: both directions without enforcement. */
   policy(endpointId: number, rows: readonly PolicyRow[] | 'open'): void {
     const inner = this.#newPolicy();
-    for (const [key, value] of rows === 'open' ? openPolicy() : rows.map(policyEntry)) {
-      inner.update(encodePolicyKey(key), encodePolicyValue(key, value));
+    for (const [key, value, authType] of rows === 'open' ? openPolicy() : rows.map(policyEntry)) {
+      const entry = POLICY_ENTRY.decode(encodePolicyValue(key, value));
+      inner.update(encodePolicyKey(key), POLICY_ENTRY.encode({...entry, authType}));
     }
     this.map('cilium_policy').update(policySlotCodec.encodeKey(endpointId), policySlotCodec.encodeValue(inner.fd));
   }
@@ -199,16 +220,14 @@ export class Datapath {
 
   /** What the ring holds now. */
   events(): DatapathEvent[] {
-    const found: DatapathEvent[] = [];
-    const ring = RingBuffer.open(this.map('cilium_events'), (records) => {
+    this.#ring ??= RingBuffer.open(this.map('cilium_events'), (records) => {
       for (const record of records) {
         const event = decodeEvent(record);
-        if (event !== null) found.push(event);
+        if (event !== null) this.#events.push(event);
       }
     });
-    ring.drain();
-    ring.close();
-    return found;
+    this.#ring.drain();
+    return this.#events.splice(0);
   }
 
   /** Packets counted under a reason, in one direction or both. */
@@ -227,6 +246,7 @@ export class Datapath {
   }
 
   close(): void {
+    this.#ring?.close();
     for (const program of this.#programs.values()) program.close();
     for (const object of this.#objects.values()) object.close();
     for (const map of [...this.#maps.values(), ...this.#inner]) map.close();
@@ -260,14 +280,14 @@ function verdictName(retval: number): Outcome['verdict'] {
   return retval === TC_ACT_REDIRECT ? 'redirect' : retval;
 }
 
-function openPolicy(): [PolicyMapKey, PolicyMapValue][] {
+function openPolicy(): [PolicyMapKey, PolicyMapValue, number][] {
   return (['ingress', 'egress'] as const).map((direction) => {
     const {key, value} = allowAll(direction);
-    return [key, value];
+    return [key, value, 0];
   });
 }
 
-function policyEntry(row: PolicyRow): [PolicyMapKey, PolicyMapValue] {
+function policyEntry(row: PolicyRow): [PolicyMapKey, PolicyMapValue, number] {
   const protocol = row.protocol ?? 0;
   const port = row.port ?? 0;
   const deny = row.deny ?? false;
@@ -275,5 +295,6 @@ function policyEntry(row: PolicyRow): [PolicyMapKey, PolicyMapValue] {
     {identity: identityId(row.identity), direction: row.direction, protocol, port,
       portPrefixLength: row.portPrefixLength ?? (row.port === undefined ? 0 : 16)},
     {deny, precedence: row.precedence ?? (deny ? PRECEDENCE_DENY : PRECEDENCE_ALLOW), cookie: row.cookie ?? 0, proxyPort: row.proxyPort ?? 0},
+    row.authType ?? 0,
   ];
 }
