@@ -2,8 +2,9 @@
 
 import {CertificateAuthority, writeKubeconfig} from './certs.js';
 import {recordProcess} from './cleanup.js';
-import {HELPER, tool} from './helper.js';
+import {tool} from './helper.js';
 import type {Netns} from './netns.js';
+import {startRelay} from './relay.js';
 import type {RunDirectory} from './run-dir.js';
 import {must, startDaemon, until, type Daemon} from './shell.js';
 import {API_ADDRESS, API_PORT, FIRST_SERVICE_ADDRESS, POD_CIDR, SERVICE_CIDR} from './topology.js';
@@ -107,12 +108,9 @@ export class ControlPlane {
   }
 
   async #startRelay(): Promise<void> {
-    const logFile = this.#run.log('relay');
-    const relay = startDaemon({name: 'relay', logFile, command: [HELPER, 'relay', this.#netns.path, API_ADDRESS, String(API_PORT)]});
-    recordProcess(this.#run, relay.pid, 'relay');
-    this.#daemons.set('relay', relay);
-    const port = await until('the relay listens', {timeoutMs: 5_000, intervalMs: 10}, async () => (await must(['cat', logFile])).trim() || null);
-    this.#relayPort = Number(port);
+    const {daemon, port} = await startRelay(this.#netns, {address: API_ADDRESS, port: API_PORT}, this.#run);
+    this.#daemons.set('relay', daemon);
+    this.#relayPort = port;
   }
 
   #controllerConfig(name: string): string {
