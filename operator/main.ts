@@ -1,5 +1,6 @@
 // operator [run] | render | ca issue: parses options, runs until a signal. Exit 0 ok, 2 usage, 1 anything else.
 
+import './main-heap.js';
 import {StentorError} from '../lib/core/errors.js';
 import {fatalLine} from '../lib/run/config.js';
 import {Lifecycle} from '../lib/run/lifecycle.js';

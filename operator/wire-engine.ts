@@ -75,6 +75,8 @@ interface SpanWait extends Waiting {
 
 /** Revisions that wait for their last acknowledgement; beyond that the oldest are not measured. */
 const CONVERGING_MAX = 10_000;
+/** A condition that will be True in a moment is written once, not twice. Its observedGeneration tells readers that it is old. */
+const PENDING_SILENT_MS = 250;
 const EVENT_API_VERSION = 'v1';
 
 export class Engine implements SessionEvents {
@@ -206,6 +208,9 @@ export class Engine implements SessionEvents {
     }
     this.#publish();
     this.#scheduleAcknowledged();
+    const {policies} = changed;
+    if (policies === undefined) return;
+    this.#after(PENDING_SILENT_MS, () => this.#publishStatuses(this.enforcement.announce(policies, this.#tables)));
   }
 
   /** Drops what is kept of endpoints that are gone when their pods are gone, too. */

@@ -39,10 +39,13 @@ interface Tracked {
   readonly revision: number;
   /** Nodes that have acknowledged it once: they stay so while out of reach for a short time. */
   readonly reached: Set<string>;
+  /** Whether a mere `Pending` may be told: most policies are in force before anybody could have read it. */
+  announced: boolean;
   status: DesiredPolicyStatus | null;
 }
 
 export const ENFORCED = 'stentor.io/Enforced';
+const PENDING = 'Pending';
 
 export class Enforcement {
   readonly #parts: EnforcementParts;
@@ -77,7 +80,7 @@ export class Enforcement {
       }
       const selectors = new Set(fact.rules.flatMap((rule) => rule.peers.map(selectorId)));
       const status = this.#tracked.get(key)?.status ?? null;
-      this.#tracked.set(key, {fact, selectors, prefixes: new Set(knownPrefixes(fact.rules)), revision, reached: new Set(), status});
+      this.#tracked.set(key, {fact, selectors, prefixes: new Set(knownPrefixes(fact.rules)), revision, reached: new Set(), announced: fact.rejections.length > 0, status});
       this.#pending.add(key);
     }
     for (const subject of changes.subjects) for (const key of this.#parts.compiler.policies.compiled.get(subject)?.objects ?? []) touched.add(key);
@@ -94,6 +97,16 @@ export class Enforcement {
     return this.#evaluateAll(this.#tracked.keys(), tables);
   }
 
+  /** What still waits for acknowledgements says so from now on. */
+  announce(objects: Iterable<string>, tables: Tables): ReadonlySet<string> {
+    const waiting = [...objects].filter((key) => this.#pending.has(key));
+    for (const key of waiting) {
+      const tracked = this.#tracked.get(key);
+      if (tracked !== undefined) tracked.announced = true;
+    }
+    return this.#evaluateAll(waiting, tables);
+  }
+
   /** null: not known yet, or no such object. */
   statusOf(key: string): DesiredPolicyStatus | null {
     return this.#tracked.get(key)?.status ?? null;
@@ -107,7 +120,7 @@ export class Enforcement {
       const enforced = this.#evaluate(key, tracked, tables);
       if (enforced?.status === 'True') this.#pending.delete(key);
       else this.#pending.add(key);
-      if (enforced === null) continue;
+      if (enforced === null || (enforced.reason === PENDING && !tracked.announced)) continue;
       const next = statusWith(tracked.fact, enforced);
       if (JSON.stringify(next) === JSON.stringify(tracked.status)) continue;
       tracked.status = next;
@@ -166,7 +179,7 @@ function verdict(counts: {total: number; reached: number; unreachable: number; f
     return {status: 'False', reason: 'ApplyFailed', message: `${faults.slice(0, FAULTS_SHOWN).join('; ')}${more}`};
   }
   if (unreachable > 0) return {status: 'False', reason: 'NodesUnreachable', message: `${unreachable}/${total}`};
-  if (reached < total) return {status: 'False', reason: 'Pending', message: `acknowledged by ${reached}/${total} nodes`};
+  if (reached < total) return {status: 'False', reason: PENDING, message: `acknowledged by ${reached}/${total} nodes`};
   return {status: 'True', reason: 'Enforced', message: `${reached}/${total}`};
 }
 
