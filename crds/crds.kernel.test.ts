@@ -1,0 +1,91 @@
+// The CRDs against a real API server: they are accepted, and so is everything that offline validation accepts, and nothing else.
+
+import {readFile} from 'node:fs/promises';
+import {join} from 'node:path';
+import {afterAll, beforeAll, describe, expect, test} from '@jest/globals';
+import {installCrds} from '../operator/apply/crds.js';
+import {collectionPath, objectPath, RESOURCES} from '../lib/kube/resources.js';
+import type {KubeClient} from '../lib/kube/client.js';
+import {parseManifests} from '../lib/kube/manifest.js';
+import {realClock} from '../lib/run/clock.js';
+import {silentLog} from '../lib/run/log.js';
+import {TestApiServer} from '../lib/testing/api-server.js';
+import {CrdSchemas} from './schema.js';
+import {CASES, objectOf} from './testing/cases.js';
+
+const ROOT = join(import.meta.dirname, '../..');
+const CRDS = join(ROOT, 'crds');
+const POLICIES = ['overview/l3-l4-policy.yaml', 'overview/cidr-policy.yaml', 'overview/l7-policy.yaml', 'bgp-lab/peering-policies.yaml'];
+const stop = new AbortController();
+let server: TestApiServer;
+let client: KubeClient;
+
+beforeAll(async () => {
+  server = await TestApiServer.start();
+  client = server.client();
+}, 90_000);
+
+afterAll(async () => {
+  stop.abort();
+  await client?.close();
+  await server?.stop();
+});
+
+test('kubectl apply installs them as they are, without a warning', async () => {
+  await server.kubectl(['apply', '--warnings-as-errors', '-f', CRDS]);
+  await server.kubectl(['wait', '--for=condition=Established', '--timeout=10s', '-f', CRDS]);
+  const columns = JSON.parse(await server.kubectl(['get', 'crd', 'ciliumnetworkpolicies.cilium.io', '-o', 'json'])) as
+    {spec: {versions: {additionalPrinterColumns: {name: string}[]}[]}};
+  expect(columns.spec.versions[0]?.additionalPrinterColumns.map(({name}) => name)).toEqual(['Age', 'Valid', 'Enforced']);
+}, 30_000);
+
+test('the operator keeps what has our version or a higher one, and replaces what is older', async () => {
+  const parts = {client, clock: realClock, log: silentLog};
+  expect(new Set((await installCrds({dir: CRDS}, parts, stop.signal)).values())).toEqual(new Set(['kept']));
+  const label = (version: string | null): Promise<unknown> => client.patch(
+    objectPath(RESOURCES.CustomResourceDefinition, null, 'ciliumidentities.cilium.io'),
+    {type: 'merge', patch: {metadata: {labels: {'io.cilium.k8s.crd.schema.version': version}}, spec: {versions: [{
+      name: 'v2', served: true, storage: true, schema: {openAPIV3Schema: {type: 'object', 'x-kubernetes-preserve-unknown-fields': true}}}]}}}, stop.signal);
+  for (const [version, outcome] of [['2.0.0', 'kept'], ['1.33.9', 'upgraded'], [null, 'upgraded'], ['rubbish', 'upgraded']] as const) {
+    await label(version);
+    expect((await installCrds({dir: CRDS}, parts, stop.signal)).get('ciliumidentities.cilium.io')).toBe(outcome);
+  }
+  await server.kubectl(['delete', 'crd', 'ciliumidentities.cilium.io']);
+  expect((await installCrds({dir: CRDS}, parts, stop.signal)).get('ciliumidentities.cilium.io')).toBe('created');
+}, 30_000);
+
+describe('the policies of the reference articles', () => {
+  test.each(POLICIES)('%s applies unchanged, with strict field validation', async (file) => {
+    const path = join(ROOT, 'e2e/manifests', file);
+    await server.kubectl(['apply', '--validate=strict', '-f', path]);
+    const {manifests, problems} = parseManifests(await readFile(path, 'utf8'));
+    expect(problems).toEqual([]);
+    expect(manifests.length).toBeGreaterThan(0);
+    const schemas = new CrdSchemas();
+    for (const {kind, object} of manifests) expect(schemas.admit(kind, object)).toHaveProperty('object');
+  }, 20_000);
+});
+
+describe('the API server and offline validation agree', () => {
+  test.each(CASES)('%s', async (what, kind, content, refusal) => {
+    const resource = RESOURCES[kind];
+    const object = objectOf(kind, content, what.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, ''));
+    const path = `${collectionPath(resource, 'default')}?dryRun=All&fieldValidation=Strict`;
+    const answer = client.create(path, object, stop.signal);
+    if (refusal !== null) {
+      await expect(answer).rejects.toMatchObject({code: 'Invalid'});
+      return;
+    }
+    const {apiVersion, kind: _, metadata: __, ...stored} = await answer;
+    const offline = new CrdSchemas().validate(kind, object);
+    expect(apiVersion).toBe(resource.apiVersion);
+    const {apiVersion: ___, kind: ____, metadata: _____, ...defaulted} = 'object' in offline ? offline.object : {};
+    expect(stored).toEqual(defaulted);
+  });
+
+  test('an unknown field is refused by a strict client', async () => {
+    const object = objectOf('CiliumNetworkPolicy', {spec: {endpointSelector: {}, ingress: [{toPort: []}]}}, 'x');
+    const path = `${collectionPath(RESOURCES.CiliumNetworkPolicy, 'default')}?dryRun=All&fieldValidation=Strict`;
+    await expect(client.create(path, object, stop.signal)).rejects.toMatchObject({code: 'BadRequest', message: expect.stringContaining('toPort')});
+  });
+});
