@@ -62,7 +62,7 @@ describe('ConntrackGc', () => {
     for (let i = 0; i < 5; i++) connection(tcp, {sourcePort: 100 + i}, i % 2 === 0 ? NOW - 1 : NOW + 1);
     connection(any, {protocol: 17}, NOW);
     expect(await sweep()).toMatchObject({tcp: {alive: 2, deleted: 3}, any: {alive: 1, deleted: 0}});
-    expect([...tcp.entries.values()].map(({key}) => CT_TUPLE.decode(key).sourcePort).sort()).toEqual([101, 103]);
+    expect([...tcp.entries.values()].map(({key}) => CT_TUPLE.decode(key).sourcePort).sort((a, b) => a - b)).toEqual([101, 103]);
   });
 
   test('a translation goes with its connection, both halves; young ones and the node’s own stay', async () => {

@@ -1,12 +1,14 @@
 // What the agent tells the operator: plain values of ours → messages of `session.proto`.
 
-import type {ResourceName} from '../../lib/desired/node-state.js';
 import type {stentor} from '../../proto/gen/session.js';
 
 export type AgentMessage = stentor.v1.AgentMessage.$Properties;
 
 /** Something that is desired and not so. Ends in an acknowledgement, in `/v1/status` and in a metric. */
-export interface ApplyError extends ResourceName {
+export interface ApplyError {
+  /** A kind of resource; of one that could not be decoded, whatever the operator called it. */
+  readonly kind: string;
+  readonly key: string;
   readonly code: string;
   readonly message: string;
 }
