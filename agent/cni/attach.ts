@@ -53,6 +53,8 @@ const HOST_LINK_PREFIX = 'lxc';
 /** IFNAMSIZ leaves 15 characters. */
 const HOST_LINK_DIGITS = 12;
 
+export const hostLinkPattern = /^lxc[0-9a-f]{12}$/;
+
 /** Cilium's rule: the first digits of the hash of container and interface. */
 export function hostLinkName(containerId: string, ifname: string): string {
   return HOST_LINK_PREFIX + createHash('sha256').update(`${containerId}:${ifname}`).digest('hex').slice(0, HOST_LINK_DIGITS);

@@ -4,6 +4,7 @@ import type {ResourceName} from '../../lib/desired/node-state.js';
 import type {ProgramConfig} from '../maps/program-config.js';
 import {MAX_DEVICES, MAX_POD_CIDRS, encodeProgramConfig} from '../maps/program-config.js';
 import {RUNTIME_CONFIG, runtimeConfigCodec} from '../maps/runtime-config.js';
+import {endpointOwner} from '../model/local.js';
 import type {CompileInput, Finding} from './input.js';
 import {addressesOf, because, mapEntry, uplinks} from './input.js';
 import type {Attachment, KernelState, MapContent} from './kernel-state.js';
@@ -11,7 +12,9 @@ import {HOST_PEER, OVERLAY_DEVICE} from './links.js';
 import {HOST_DEVICE} from './routes.js';
 
 export function compileAttachments(input: CompileInput): Attachment[] {
-  const pods = [...input.facts.endpoints.values()].map(({hostIfname}): Attachment => ({device: hostIfname, direction: 'ingress', program: 'cil_from_container'}));
+  const pods = [...input.facts.endpoints.values()].map((endpoint): Attachment => ({
+    device: endpoint.hostIfname, direction: 'ingress', program: 'cil_from_container', because: because('endpoint', endpointOwner(endpoint)),
+  }));
   const fabric = uplinks(input).flatMap(({name}): Attachment[] => [
     {device: name, direction: 'ingress', program: 'cil_from_netdev'}, {device: name, direction: 'egress', program: 'cil_to_netdev'},
   ]);

@@ -125,6 +125,34 @@ export class BpfMap {
     return this.#dumpBatched() ?? this.#dumpByKey();
   }
 
+  /** Part by part, for maps too large to hold the event loop for. A part is good until the next one is asked for. */
+  * slices(entriesMax: number): Generator<FlatEntries> {
+    const {keySize, maxEntries} = this.#info;
+    let room = Math.min(maxEntries, entriesMax);
+    let cursorIn: Uint8Array | null = null;
+    let cursorOut: Uint8Array = new Uint8Array(Math.max(keySize, 8));
+    const counter = new Uint32Array(1);
+    let [keys, values] = [new Uint8Array(room * keySize), new Uint8Array(room * this.valueBytes)];
+    for (;;) {
+      counter[0] = room;
+      const result = native().mapLookupBatch(this.fd, cursorIn, cursorOut, keys, values, bytesOf(counter));
+      if (result === -ENOSPC && room < maxEntries) {
+        room = Math.min(maxEntries, 2 * room);
+        [keys, values] = [new Uint8Array(room * keySize), new Uint8Array(room * this.valueBytes)];
+        continue;
+      }
+      if (cursorIn === null && isUnsupported(result)) {
+        yield this.#dumpByKey();
+        return;
+      }
+      if (result < 0 && result !== -ENOENT) throw this.#error(result, 'BPF_MAP_LOOKUP_BATCH');
+      const count = counter[0] ?? 0;
+      yield {count, keys: keys.subarray(0, count * keySize), values: values.subarray(0, count * this.valueBytes)};
+      if (result === -ENOENT) return;
+      [cursorIn, cursorOut] = [cursorOut, cursorIn ?? new Uint8Array(cursorOut.length)];
+    }
+  }
+
   updateBatch(entries: Iterable<Entry>): void {
     const flat = this.flatten(entries);
     const {done, error} = this.updateFlat(flat);

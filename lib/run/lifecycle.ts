@@ -28,8 +28,9 @@ export class Lifecycle {
     this.#parts.push(part);
   }
 
+  /** Starts what was added since the last call. */
   async start(): Promise<void> {
-    for (const part of this.#parts) {
+    for (let part = this.#parts.shift(); part !== undefined; part = this.#parts.shift()) {
       if (this.signal.aborted) return;
       this.#log.debug('starting', {part: part.name});
       this.#started.push(part);
