@@ -41,3 +41,19 @@ test('of many at once exactly one gets it, also over a stale file', () => inFold
   const results = await Promise.allSettled(Array.from({length: 20}, () => acquireLock(path)));
   expect(results.filter(({status}) => status === 'fulfilled').length).toBe(1);
 }));
+
+test('a killed owner that nobody has waited for does not count', () => inFolder(async (path) => {
+  // The shell leaves its child unwaited: it execs a program that knows of no child.
+  const parent = spawn('sh', ['-c', 'sleep 0.01 & echo $!; exec sleep 30']);
+  try {
+    const pid = Number(await new Promise<string>((resolve) => parent.stdout.once('data', (data: Buffer) => resolve(data.toString()))));
+    let stat = '';
+    while (!stat.includes(') Z ')) stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+    const startTicks = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    await (await acquireLock(path)).release();
+    await writeFile(path, JSON.stringify({pid, startTicks}));
+    await (await acquireLock(path)).release();
+  } finally {
+    parent.kill('SIGKILL');
+  }
+}));

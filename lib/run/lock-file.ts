@@ -13,8 +13,8 @@ interface Owner {
 /** Throws `LOCKED` when a living process has it. The file stays when this process is killed: the next one sees that it is gone. */
 export async function acquireLock(path: string): Promise<{release(): Promise<void>}> {
   await mkdir(dirname(path), {recursive: true, mode: 0o700});
-  const own = await ownerOf(process.pid);
-  const text = JSON.stringify(own);
+  const {pid, startTicks} = await ownerOf(process.pid);
+  const text = JSON.stringify({pid, startTicks});
   const mine = `${path}.${process.pid}`;
   await writeFile(mine, text, {mode: 0o600});
   try {
@@ -60,7 +60,7 @@ async function refuseLiving(path: string, text: string): Promise<void> {
   const owner = parseOwner(text);
   if (owner === null) return;
   const now = await ownerOf(owner.pid).catch(() => null);
-  if (now?.startTicks !== owner.startTicks) return;
+  if (now === null || now.startTicks !== owner.startTicks || !now.alive) return;
   throw new StentorError('LOCKED', `another process works here: ${path}`, {path, pid: owner.pid, hint: 'end the other one, or give this one its own --state-dir and --bpf-root'});
 }
 
@@ -73,8 +73,9 @@ function parseOwner(text: string): Owner | null {
   }
 }
 
-/** Field 22 of /proc/PID/stat; the name in field 2 may hold spaces. */
-async function ownerOf(pid: number): Promise<Owner> {
+/** Fields 3 and 22 of /proc/PID/stat; the name in field 2 may hold spaces. A zombie that nobody waits for is not alive. */
+async function ownerOf(pid: number): Promise<Owner & {readonly alive: boolean}> {
   const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
-  return {pid, startTicks: stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] ?? ''};
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return {pid, startTicks: fields[19] ?? '', alive: fields[0] !== 'Z' && fields[0] !== 'X'};
 }
