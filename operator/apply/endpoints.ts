@@ -18,5 +18,6 @@ export function planEndpoint(desired: DesiredCiliumEndpoint | undefined, observe
     },
     status,
   });
-  return observed !== undefined && contains(observed, object) ? NOTHING : {verb: 'apply', resource, object};
+  const {metadata, status: wanted} = object;
+  return observed !== undefined && contains(observed, {metadata, status: wanted}) ? NOTHING : {verb: 'apply', resource, object};
 }

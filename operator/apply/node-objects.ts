@@ -17,5 +17,6 @@ export function planNode(desired: DesiredCiliumNode | undefined, observed: KubeO
     },
     spec: desired.spec,
   });
-  return observed !== undefined && contains(observed, object) ? NOTHING : {verb: 'apply', resource, object};
+  const {metadata, spec: wanted} = object;
+  return observed !== undefined && contains(observed, {metadata, spec: wanted}) ? NOTHING : {verb: 'apply', resource, object};
 }
