@@ -259,7 +259,7 @@ export class ClusterApplier {
     if (plan.verb === 'merge') return isKubeError(error, 'NotFound');
     if (plan.verb === 'remove') return isKubeError(error, 'Conflict');
     // The status of an object that is gone, or of one that was made anew.
-    return plan.verb === 'applyStatus' && isKubeError(error, 'NotFound', 'Conflict', 'Invalid') && this.#isGone(plan.object);
+    return plan.verb === 'applyStatus' && isKubeError(error, 'NotFound', 'Conflict') && this.#isGone(plan.object);
   }
 
   #isGone(object: KubeObject): boolean {
@@ -286,7 +286,8 @@ export class ClusterApplier {
     const {log} = this.#parts;
     const code = error instanceof Error && 'code' in error ? String(error.code) : 'Error';
     this.#problems.set(id, {object: id, code, message: error instanceof Error ? error.message : String(error)});
-    log[attempt % 8 === 0 ? 'warn' : 'debug']('object not written', {object: id, attempt, ...errorFields(error)});
+    // A conflict means that the watch is about to bring something newer: it is looked at again then.
+    log[attempt % 8 === 0 && code !== 'Conflict' ? 'warn' : 'debug']('object not written', {object: id, attempt, ...errorFields(error)});
   }
 }
 

@@ -64,7 +64,8 @@ export class FileTarget implements ObjectTarget {
       if (isNew && await readFile(path).then(() => true, () => false)) {
         throw new StentorError('AlreadyExists', `${path} is there already`, {path});
       }
-      await writeFile(temporary, stringify(object, {lineWidth: 0, aliasDuplicateObjects: false}));
+      const {resourceVersion: _, ...metadata} = object.metadata;
+      await writeFile(temporary, stringify({...object, metadata}, {lineWidth: 0, aliasDuplicateObjects: false}));
       await rename(temporary, path);
     } catch (error) {
       if (error instanceof StentorError) throw error;

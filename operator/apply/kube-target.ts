@@ -21,7 +21,7 @@ export interface ObjectTarget {
   create(resource: ApiResource, object: KubeObject, signal: AbortSignal): Promise<KubeObject>;
   /** Makes the named fields so, and removes those that this manager named before and does not any more. */
   apply(resource: ApiResource, object: KubeObject, signal: AbortSignal): Promise<KubeObject>;
-  /** The same for `status` alone; a `metadata.uid` in it is a precondition (`Conflict`). */
+  /** The same for `status` alone; a `metadata.resourceVersion` in it is a precondition (`Conflict`). */
   applyStatus(resource: ApiResource, object: KubeObject, signal: AbortSignal): Promise<KubeObject>;
   merge(resource: ApiResource, object: KubeObject, signal: AbortSignal): Promise<KubeObject>;
   /** Only this very object (uid); true when it was there. */

@@ -18,7 +18,7 @@ export function planPolicyStatus(desired: DesiredPolicyStatus | undefined, obser
   if (resource === undefined) return {verb: 'nothing', why: `${desired.object.kind} has no status subresource`};
   const current = conditionsOf(observed);
   if (desired.conditions.every((condition) => isSame(current.get(condition.type), condition))) return NOTHING;
-  const {name, namespace, uid} = desired.object;
+  const {name, namespace} = desired.object;
   const conditions = desired.conditions.map((condition) => {
     const before = current.get(condition.type);
     const kept = before?.['status'] === condition.status ? before['lastTransitionTime'] : undefined;
@@ -26,9 +26,18 @@ export function planPolicyStatus(desired: DesiredPolicyStatus | undefined, obser
   });
   const object = {
     apiVersion: desired.apiVersion, kind: desired.object.kind,
-    metadata: {name, uid, ...(namespace === '' ? {} : {namespace})}, status: {conditions},
+    metadata: {name, ...(namespace === '' ? {} : {namespace}), ...precondition(observed)}, status: {conditions},
   };
   return {verb: 'applyStatus', resource, object};
+}
+
+/**
+ * A policy that was deleted and made anew since we looked must not get the conditions of the old one, not even for a moment: the
+ * version has to be the one we saw. (The API server does not compare uids when a status is applied.)
+ */
+function precondition(observed: KubeObject): {readonly uid?: string; readonly resourceVersion?: string} {
+  const {uid, resourceVersion} = observed.metadata;
+  return {...(uid === undefined ? {} : {uid}), ...(resourceVersion === undefined ? {} : {resourceVersion})};
 }
 
 function conditionsOf(object: KubeObject): ReadonlyMap<string, Readonly<Record<string, unknown>>> {
