@@ -2,7 +2,7 @@
 
 import {StentorError} from '../lib/core/errors.js';
 import {realClock} from '../lib/run/clock.js';
-import {silentLog} from '../lib/run/log.js';
+import {createLog} from '../lib/run/log.js';
 import {loadRenderConfig} from './config.js';
 import {Compiler} from './compile/graph.js';
 import {renderState} from './desired/assemble.js';
@@ -12,7 +12,7 @@ import {applyBatch, emptyTables} from './model/tables.js';
 import type {Batch, Change} from './watch/feed-types.js';
 import {startFileFeed} from './watch/files.js';
 import {compileOptions, decoderOptions} from './wire.js';
-import {masqueradeConfigMap} from './wire-source.js';
+import {loadAdmission, masqueradeConfigMap} from './wire-source.js';
 
 export async function renderCommand(argv: readonly string[]): Promise<void> {
   const result = await loadRenderConfig(argv);
@@ -39,11 +39,12 @@ export async function renderCommand(argv: readonly string[]): Promise<void> {
 
 /** Everything in the files, as one batch. */
 async function readOnce(inputs: readonly string[], kinds: {readonly ipMasqConfigMap: {readonly namespace: string; readonly name: string}}): Promise<Batch> {
+  const admit = await loadAdmission();
   const stop = new AbortController();
   const changes: Change[] = [];
   await new Promise<void>((resolve, reject) => {
     startFileFeed({inputs, outputDir: null, kinds}, {
-      clock: realClock, log: silentLog, admit: (_kind, object) => ({object}),
+      clock: realClock, log: createLog({level: 'warn', fields: {program: 'operator render'}}), admit,
       onBatch: (batch) => {
         changes.push(...batch.changes);
         if (batch.inSync) resolve();

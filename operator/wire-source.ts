@@ -15,7 +15,7 @@ import {KubeTarget} from './apply/kube-target.js';
 import type {OperatorConfig} from './config.js';
 import type {Batch, KubeObject, WatchedKind} from './watch/feed-types.js';
 import {startKubeFeed, type Feed, type FeedStatus} from './watch/feed.js';
-import {startFileFeed, type FileFeed} from './watch/files.js';
+import {startFileFeed, type FileFeed, type FileFeedParts} from './watch/files.js';
 import {watchedResources, type KindOptions} from './watch/kinds.js';
 import {LeaderElector} from './watch/leader.js';
 
@@ -42,7 +42,7 @@ export interface ClusterSource {
 const CRDS_DIR = join(import.meta.dirname, '../../crds');
 
 export function createSource(config: OperatorConfig, parts: SourceParts): Promise<ClusterSource> {
-  return config.input.length > 0 ? Promise.resolve(fileSource(config, parts)) : kubeSource(config, parts);
+  return config.input.length > 0 ? fileSource(config, parts) : kubeSource(config, parts);
 }
 
 export function masqueradeConfigMap(config: OperatorConfig): KindOptions['ipMasqConfigMap'] {
@@ -50,7 +50,15 @@ export function masqueradeConfigMap(config: OperatorConfig): KindOptions['ipMasq
   return {namespace, name};
 }
 
-function fileSource(config: OperatorConfig, parts: SourceParts): ClusterSource {
+/** What the API server would say to an object. Loaded where there is none: the schemas cost 30 MB. */
+export async function loadAdmission(): Promise<FileFeedParts['admit']> {
+  const {CrdSchemas} = await import('../crds/schema.js');
+  const schemas = new CrdSchemas();
+  return (kind, object) => schemas.admit(kind, object);
+}
+
+async function fileSource(config: OperatorConfig, parts: SourceParts): Promise<ClusterSource> {
+  const admit = await loadAdmission();
   let feed: FileFeed | null = null;
   const output = config.output === '' ? null : config.output;
   const kinds = {ipMasqConfigMap: masqueradeConfigMap(config)};
@@ -73,7 +81,7 @@ function fileSource(config: OperatorConfig, parts: SourceParts): ClusterSource {
           parts.onLeading(true, '');
           applier?.setLeading(true);
           feed = startFileFeed({inputs: config.input, outputDir: output, kinds}, {
-            clock: parts.clock, log: parts.log, onBatch: deliver(applier, parts), admit: (_kind: WatchedKind, object: KubeObject) => ({object}),
+            clock: parts.clock, log: parts.log, onBatch: deliver(applier, parts), admit,
           }, signal);
           feed.done.catch(parts.fail);
         },
