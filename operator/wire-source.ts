@@ -1,5 +1,6 @@
 // Where the cluster's objects come from and go to: an API server, or folders of manifests.
 
+import {readlinkSync} from 'node:fs';
 import {hostname} from 'node:os';
 import {join} from 'node:path';
 import {StentorError} from '../lib/core/errors.js';
@@ -124,7 +125,7 @@ function leaderPart(config: OperatorConfig, parts: SourceParts & {readonly clien
   if (config['lease-name'] === '') return {name: 'leader', start: () => parts.lead(true, '')};
   const address = config['advertise-address'] === '' ? config.listen : config['advertise-address'];
   const elector = new LeaderElector({
-    namespace: config['lease-namespace'], leaseName: config['lease-name'], identity: `${hostname()}_${process.pid}_${address}`,
+    namespace: config['lease-namespace'], leaseName: config['lease-name'], identity: `${hostname()}_${networkNamespace()}_${address}`,
     leaseMs: config['lease-duration'], renewDeadlineMs: config['lease-renew-deadline'], retryMs: config['lease-retry-period'],
   }, {
     client: parts.client, clock: parts.clock, log: parts.log,
@@ -140,6 +141,18 @@ function leaderPart(config: OperatorConfig, parts: SourceParts & {readonly clien
     // The Lease is given back before the client's connections are closed.
     stop: () => done.catch(() => undefined),
   };
+}
+
+/**
+ * With the host and the port, which this process has bound by now, it names a replica: one that was killed and started
+ * again is the same one, and need not wait for its own Lease to expire.
+ */
+function networkNamespace(): string {
+  try {
+    return readlinkSync('/proc/self/ns/net').replace(/\D/g, '');
+  } catch {
+    return String(process.pid);
+  }
 }
 
 function createApplier(parts: SourceParts, target: FileTarget | KubeTarget): ClusterApplier {

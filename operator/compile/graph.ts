@@ -16,12 +16,12 @@ import type {EnforcementMode} from '../../lib/domain/policy.js';
 import {SelectorMembers} from '../../lib/policy/members.js';
 import {prefixLabels} from '../../lib/policy/selectors.js';
 import type {ChangedKeys, Tables} from '../model/tables.js';
-import {compileSpeaker, type BgpFinding, type CompiledSpeaker} from './bgp.js';
+import {compileSpeaker, NO_SPEAKER, type BgpFinding, type CompiledSpeaker} from './bgp.js';
 import {addressIdentity, Endpoints, type Endpoint} from './endpoints.js';
 import {Identities, sharedNamedPorts} from './identities.js';
-import {hostPrefix, IpCache, ipCacheEntry, nodeClaims, type Claim} from './ipcache.js';
+import {hostPrefix, IpCache, ipCacheEntry, nodeClaims, type Claim, type NodeView} from './ipcache.js';
 import {compileMasquerade, MASQUERADE_KEY} from './masquerade.js';
-import {nodeLayer, type NodeLayer} from './node-layer.js';
+import {LayerMemo, nodeLayer, type NodeLayer} from './node-layer.js';
 import {nodeResource, nodeView, type NodeOptions} from './nodes.js';
 import {Policies} from './policy.js';
 
@@ -47,6 +47,8 @@ interface HeldNode extends NodeLayer {
 }
 
 const MASQUERADE_ID = resourceId({kind: 'masquerade', key: MASQUERADE_KEY});
+const SPEAKER_KEY = 'speaker';
+const NO_SPEAKER_RESOURCE = resource('speaker', SPEAKER_KEY, NO_SPEAKER);
 const NO_RESOURCES: ReadonlyMap<string, Resource> = new Map();
 
 export class Compiler {
@@ -58,7 +60,9 @@ export class Compiler {
   readonly #ipcache = new IpCache();
   readonly #shared = new Map<string, Resource>();
   readonly #nodes = new Map<string, HeldNode>();
-  readonly #speakers = new Map<string, CompiledSpeaker>();
+  readonly #views = new Map<string, NodeView>();
+  readonly #memo = new LayerMemo();
+  readonly #speakers = new Map<string, CompiledSpeaker & {readonly resource: Resource}>();
   readonly #endpointsOf = new Map<string, Set<string>>();
   #podCidrs: readonly Prefix[] = [];
   #apiServers: ReadonlySet<string> = new Set();
@@ -81,9 +85,10 @@ export class Compiler {
     this.#updateIdentities(tables, identities, shared);
     const endpoints = this.endpoints.update(tables, changed, pods);
     this.#updateEndpoints(endpoints, stale);
+    this.#updateViews(tables, changed);
     const externalChanged = this.#updateApiServers(tables, changed, stale);
     this.#updateNodes(tables, changed, {shared, stale});
-    this.#updatePodClaims(tables, changed, endpoints.keys());
+    this.#updatePodClaims(changed, endpoints.keys());
     const policies = this.policies.update(tables, changed, this.#subjectChanges(tables, identities));
     if (policies.size > 0 || externalChanged) this.#trackReferences();
     this.#publishIpCache(shared, stale);
@@ -94,7 +99,7 @@ export class Compiler {
     this.#updateSpeakers(tables, changed, stale);
     if (changed.masquerade !== undefined || this.#shared.get(MASQUERADE_ID) === undefined) this.#updateMasquerade(tables, shared);
     return {
-      shared, nodes: this.#recompileNodes(tables, stale), endpoints: new Set(endpoints.keys()),
+      shared, nodes: this.#recompileNodes(stale), endpoints: new Set(endpoints.keys()),
       subjects: new Set([...policies, ...[...endpoints.values()].flatMap(({before, after}) => [before?.identity ?? [], after?.identity ?? []].flat())]),
       identitiesChanged: pods.size > 0 || identities.size > 0,
     };
@@ -159,17 +164,26 @@ export class Compiler {
     this.#apiServers = all;
     this.#external = external;
     for (const node of this.#nodes.keys()) stale.add(node);
-    for (const node of tables.nodes.keys()) this.#claimNode(tables, node);
+    for (const node of tables.nodes.keys()) this.#claimNode(node);
     return true;
+  }
+
+  /** Views stay the same objects until they change. */
+  #updateViews(tables: Tables, changed: ChangedKeys): void {
+    for (const name of new Set([...changed.nodes ?? [], ...changed.nodeReports ?? [], ...changed.ciliumNodes ?? []])) {
+      const view = nodeView(tables, name);
+      if (view === null) this.#views.delete(name);
+      else if (!deepEqual(view, this.#views.get(name))) this.#views.set(name, view);
+    }
   }
 
   #updateNodes(tables: Tables, changed: ChangedKeys, out: {shared: Map<string, Resource | null>; stale: Set<string>}): void {
     const names = new Set([...changed.nodes ?? [], ...changed.nodeReports ?? [], ...changed.ciliumNodes ?? []]);
     if (names.size === 0) return;
     for (const name of names) {
-      const view = nodeView(tables, name);
-      this.#setShared(resourceId({kind: 'node', key: name}), view === null ? null : nodeResource(view), out.shared);
-      this.#claimNode(tables, name);
+      const view = this.#views.get(name);
+      this.#setShared(resourceId({kind: 'node', key: name}), view === undefined ? null : nodeResource(view), out.shared);
+      this.#claimNode(name);
       out.stale.add(name);
     }
     const podCidrs = [...new Set([...tables.nodes.values()].flatMap((node) => node.podCidrs))].sort().flatMap((cidr) => parsePrefix(cidr) ?? []);
@@ -179,23 +193,23 @@ export class Compiler {
     for (const node of this.#nodes.keys()) out.stale.add(node);
   }
 
-  #claimNode(tables: Tables, name: string): void {
-    const view = nodeView(tables, name);
-    const claims = view === null ? new Map<string, Claim>()
+  #claimNode(name: string): void {
+    const view = this.#views.get(name);
+    const claims = view === undefined ? new Map<string, Claim>()
       : nodeClaims(view, {tunnel: this.#options.routingMode === 'tunnel', apiServers: this.#apiServers});
     this.#ipcache.set(`node ${name}`, claims);
   }
 
-  #updatePodClaims(tables: Tables, changed: ChangedKeys, endpoints: Iterable<string>): void {
+  #updatePodClaims(changed: ChangedKeys, endpoints: Iterable<string>): void {
     const keys = new Set(endpoints);
     for (const node of changed.nodes ?? []) for (const key of this.#endpointsOf.get(node) ?? []) keys.add(key);
     for (const key of keys) {
       const claims = new Map<string, Claim>();
       const endpoint = this.endpoints.all.get(key);
-      const view = endpoint === undefined || endpoint.node === null ? null : nodeView(tables, endpoint.node);
-      const tunnelEndpoint = this.#options.routingMode === 'tunnel' && view !== null && view.address !== '' ? view.address : null;
-      for (const address of endpoint?.addresses ?? []) {
-        const prefix = hostPrefix(address);
+      const address = this.#views.get(endpoint?.node ?? '')?.address ?? '';
+      const tunnelEndpoint = this.#options.routingMode === 'tunnel' && address !== '' ? address : null;
+      for (const own of endpoint?.addresses ?? []) {
+        const prefix = hostPrefix(own);
         if (prefix !== null && endpoint !== undefined) claims.set(prefix, {kind: 'pod', entry: ipCacheEntry(prefix, addressIdentity(endpoint), tunnelEndpoint)});
       }
       this.#ipcache.set(`pod ${key}`, claims);
@@ -237,9 +251,10 @@ export class Compiler {
         this.#speakers.delete(name);
         continue;
       }
-      const next = compileSpeaker(node, tables.bgpPolicies.values());
-      if (deepEqual(next, this.#speakers.get(name))) continue;
-      this.#speakers.set(name, next);
+      const {speaker, findings} = compileSpeaker(node, tables.bgpPolicies.values());
+      const before = this.#speakers.get(name);
+      if (before !== undefined && deepEqual(speaker, before.speaker) && deepEqual(findings, before.findings)) continue;
+      this.#speakers.set(name, {speaker, findings, resource: resource('speaker', SPEAKER_KEY, speaker)});
       stale.add(name);
     }
   }
@@ -250,12 +265,12 @@ export class Compiler {
     this.#setShared(resourceId(item), item, shared);
   }
 
-  #recompileNodes(tables: Tables, stale: ReadonlySet<string>): Map<string, ReadonlyMap<string, Resource | null>> {
+  #recompileNodes(stale: ReadonlySet<string>): Map<string, ReadonlyMap<string, Resource | null>> {
     const all = new Map<string, ReadonlyMap<string, Resource | null>>();
     for (const name of stale) {
       const before = this.#nodes.get(name);
-      const view = nodeView(tables, name);
-      const after = view === null ? null : this.#compileNode(name, view);
+      const view = this.#views.get(name);
+      const after = view === undefined ? null : this.#compileNode(name, view);
       if (after === null) this.#nodes.delete(name);
       else this.#nodes.set(name, {name, ...after});
       const changes = differences(before?.resources ?? NO_RESOURCES, after?.resources ?? NO_RESOURCES);
@@ -264,11 +279,11 @@ export class Compiler {
     return all;
   }
 
-  #compileNode(name: string, view: NonNullable<ReturnType<typeof nodeView>>): NodeLayer {
+  #compileNode(name: string, view: NodeView): NodeLayer {
     const endpoints = [...this.#endpointsOf.get(name) ?? []].flatMap((key) => this.endpoints.all.get(key) ?? []);
-    const speaker = resource('speaker', 'speaker', this.#speakers.get(name)?.speaker ?? {instances: [], source: null});
+    const speaker = this.#speakers.get(name)?.resource ?? NO_SPEAKER_RESOURCE;
     return nodeLayer({view, endpoints, speaker}, {
-      members: this.#members, ipcache: this.#ipcache, subjects: this.policies.compiled,
+      memo: this.#memo, members: this.#members, ipcache: this.#ipcache, subjects: this.policies.compiled, prefixEntries: this.policies.prefixEntries,
       podCidrs: this.#podCidrs, apiServers: this.#apiServers, everywhere: this.#external,
     }, this.#options);
   }

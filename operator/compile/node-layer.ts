@@ -7,9 +7,9 @@ import type {Resource} from '../../lib/desired/node-state.js';
 import {resourceId} from '../../lib/desired/node-state.js';
 import {IDENTITY_HOST, IDENTITY_INIT, IDENTITY_UNMANAGED, identityId, type IdentityId} from '../../lib/domain/identity.js';
 import {Labels} from '../../lib/domain/labels.js';
-import type {SelectorId} from '../../lib/domain/policy.js';
+import type {Members, SelectorId} from '../../lib/domain/policy.js';
 import {matcherOf, type SelectorMembers} from '../../lib/policy/members.js';
-import {peerOf, prefixLabels} from '../../lib/policy/selectors.js';
+import {peerOf} from '../../lib/policy/selectors.js';
 import {addressIdentity, endpointResource, type Endpoint} from './endpoints.js';
 import {hostPrefix, ipCacheEntry, type IpCache, type NodeView} from './ipcache.js';
 import {nodeConfigResource, type NodeOptions} from './nodes.js';
@@ -22,9 +22,12 @@ export interface NodeInput {
 }
 
 export interface NodeLayerParts {
+  readonly memo: LayerMemo;
   readonly members: SelectorMembers;
   readonly ipcache: IpCache;
   readonly subjects: ReadonlyMap<IdentityId, CompiledSubject>;
+  /** The entry of each prefix that a policy names. */
+  readonly prefixEntries: ReadonlyMap<string, Resource>;
   /** All PodCIDRs of the cluster. */
   readonly podCidrs: readonly Prefix[];
   readonly apiServers: ReadonlySet<string>;
@@ -40,15 +43,46 @@ export interface NodeLayer {
 
 const API_SERVER_HOST = Labels.parse(['reserved:host', 'reserved:kube-apiserver']);
 
+/** Resources that are made anew only when what they are made from is another object: hashing them is the cost of a layer. */
+export class LayerMemo {
+  readonly #endpoints = new WeakMap<Endpoint, {readonly resource: Resource | null; readonly entries: readonly Resource[]}>();
+  readonly #views = new WeakMap<NodeView, readonly Resource[]>();
+  readonly #selectors = new WeakMap<Members, Map<string, Resource>>();
+
+  endpoint(endpoint: Endpoint): {readonly resource: Resource | null; readonly entries: readonly Resource[]} {
+    return remembered(this.#endpoints, endpoint, () => ({resource: endpointResource(endpoint), entries: [...untunnelled(endpoint)]}));
+  }
+
+  node(view: NodeView, options: NodeOptions): readonly Resource[] {
+    return remembered(this.#views, view, () => [nodeConfigResource(view, options), ...ownEntries(view, options)]);
+  }
+
+  /** `key` says what else than the members the resource depends on. */
+  selector(members: Members, key: string, make: () => Resource): Resource {
+    const byKey = remembered(this.#selectors, members, () => new Map<string, Resource>());
+    const held = byKey.get(key) ?? make();
+    byKey.set(key, held);
+    return held;
+  }
+}
+
+function remembered<K extends object, V>(memo: WeakMap<K, V>, key: K, make: () => V): V {
+  const held = memo.get(key);
+  if (held !== undefined) return held;
+  const made = make();
+  memo.set(key, made);
+  return made;
+}
+
 export function nodeLayer(input: NodeInput, parts: NodeLayerParts, options: NodeOptions): NodeLayer {
   const {view, endpoints, speaker} = input;
   const layer = new Map<string, Resource>();
   const put = (item: Resource): void => void layer.set(resourceId(item), item);
-  put(nodeConfigResource(view, options));
-  for (const item of ownEntries(input, options)) put(item);
+  for (const item of parts.memo.node(view, options)) put(item);
   const subjects = new Set<IdentityId>([IDENTITY_INIT]);
   for (const endpoint of endpoints) {
-    const item = endpointResource(endpoint);
+    const {resource: item, entries} = parts.memo.endpoint(endpoint);
+    if (options.routingMode === 'tunnel') for (const entry of entries) put(entry);
     if (item === null || endpoint.identity === null) continue;
     put(item);
     subjects.add(endpoint.identity);
@@ -56,7 +90,10 @@ export function nodeLayer(input: NodeInput, parts: NodeLayerParts, options: Node
   const compiled = [...subjects].flatMap((id) => parts.subjects.get(id) ?? []);
   for (const subject of compiled) put(subject.resource);
   const prefixes = new Set(compiled.flatMap((subject) => subject.prefixes).filter((prefix) => isOutside(prefix, parts)));
-  for (const prefix of prefixes) put(resource('ipcache', prefix, {prefix, identity: null, labels: prefixLabels(prefix), tunnelEndpoint: null, local: false}));
+  for (const prefix of prefixes) {
+    const entry = parts.prefixEntries.get(prefix);
+    if (entry !== undefined) put(entry);
+  }
   const selectors = new Set(compiled.flatMap((subject) => [...subject.selectors]));
   const hostsApiServer = view.fact.addresses.some(({ip}) => parts.apiServers.has(ip));
   for (const id of selectors) put(selectorResource(id, {prefixes, hostsApiServer}, parts));
@@ -73,14 +110,16 @@ function isOutside(text: string, parts: NodeLayerParts): boolean {
 function selectorResource(id: SelectorId, node: {prefixes: ReadonlySet<string>; hostsApiServer: boolean}, parts: NodeLayerParts): Resource {
   const members = parts.members.members(id);
   const prefixes = members.prefixes.filter((prefix) => node.prefixes.has(prefix) || parts.everywhere.has(prefix));
-  const host = node.hostsApiServer && !members.identities.includes(IDENTITY_HOST)
-    && matcherOf(peerOf(id)).matchesIdentity(IDENTITY_HOST, API_SERVER_HOST);
-  const identities = host ? [IDENTITY_HOST, ...members.identities].sort((a, b) => a - b).map(identityId) : members.identities;
-  return resource('selector', id, {id, identities, prefixes});
+  return parts.memo.selector(members, `${node.hostsApiServer ? 'apiserver ' : ''}${prefixes.join(' ')}`, () => {
+    const host = node.hostsApiServer && !members.identities.includes(IDENTITY_HOST)
+      && matcherOf(peerOf(id)).matchesIdentity(IDENTITY_HOST, API_SERVER_HOST);
+    const identities = host ? [IDENTITY_HOST, ...members.identities].sort((a, b) => a - b).map(identityId) : members.identities;
+    return resource('selector', id, {id, identities, prefixes});
+  });
 }
 
-/** Entries that other nodes hold differently. */
-function* ownEntries({view, endpoints}: NodeInput, options: NodeOptions): Generator<Resource> {
+/** Entries of the node itself that other nodes hold differently. */
+function* ownEntries(view: NodeView, options: NodeOptions): Generator<Resource> {
   const own = [...view.fact.addresses.map(({ip}) => ip), ...(view.routerAddress === null ? [] : [view.routerAddress])];
   for (const address of own) {
     const prefix = hostPrefix(address);
@@ -88,10 +127,12 @@ function* ownEntries({view, endpoints}: NodeInput, options: NodeOptions): Genera
   }
   if (options.routingMode !== 'tunnel') return;
   for (const cidr of view.fact.podCidrs) yield resource('ipcache', cidr, ipCacheEntry(cidr, IDENTITY_UNMANAGED, null));
-  for (const endpoint of endpoints) {
-    for (const address of endpoint.addresses) {
-      const prefix = hostPrefix(address);
-      if (prefix !== null) yield resource('ipcache', prefix, ipCacheEntry(prefix, addressIdentity(endpoint), null));
-    }
+}
+
+/** The addresses of an endpoint as its own node holds them. */
+function* untunnelled(endpoint: Endpoint): Generator<Resource> {
+  for (const address of endpoint.addresses) {
+    const prefix = hostPrefix(address);
+    if (prefix !== null) yield resource('ipcache', prefix, ipCacheEntry(prefix, addressIdentity(endpoint), null));
   }
 }

@@ -9,7 +9,7 @@ import {Labels} from '../../lib/domain/labels.js';
 import type {EnforcementMode, Rule, SelectorId, SubjectPolicy} from '../../lib/domain/policy.js';
 import {matches} from '../../lib/domain/selector.js';
 import {modeOfSubject, resolveSubject} from '../../lib/policy/resolve.js';
-import {knownPrefixes, SELECTOR_ANY} from '../../lib/policy/selectors.js';
+import {knownPrefixes, prefixLabels, SELECTOR_ANY} from '../../lib/policy/selectors.js';
 import type {PolicyFact} from '../model/facts.js';
 import type {ChangedKeys, Tables} from '../model/tables.js';
 
@@ -42,6 +42,7 @@ export class Policies {
   readonly #subjectsOf = new Map<string, Set<IdentityId>>();
   readonly #selectorUse = new RefCount();
   readonly #prefixUse = new RefCount();
+  readonly #prefixEntries = new Map<string, Resource>();
 
   constructor(options: {readonly mode: EnforcementMode; readonly allowLocalhost: boolean}) {
     this.#mode = options.mode;
@@ -63,12 +64,13 @@ export class Policies {
     return this.#selectorUse.keys();
   }
 
-  isSelectorInUse(id: SelectorId): boolean {
-    return this.#selectorUse.has(id);
-  }
-
   prefixesInUse(): Iterable<string> {
     return this.#prefixUse.keys();
+  }
+
+  /** What a node that knows the prefix holds of it. */
+  get prefixEntries(): ReadonlyMap<string, Resource> {
+    return this.#prefixEntries;
   }
 
   isPrefixInUse(prefix: string): boolean {
@@ -126,9 +128,9 @@ export class Policies {
       return false;
     }
     for (const selector of after?.selectors ?? []) this.#selectorUse.acquire(selector);
-    for (const prefix of after?.prefixes ?? []) this.#prefixUse.acquire(prefix);
+    for (const prefix of after?.prefixes ?? []) if (this.#prefixUse.acquire(prefix)) this.#prefixEntries.set(prefix, prefixEntry(prefix));
     for (const selector of before?.selectors ?? []) this.#selectorUse.release(selector);
-    for (const prefix of before?.prefixes ?? []) this.#prefixUse.release(prefix);
+    for (const prefix of before?.prefixes ?? []) if (this.#prefixUse.release(prefix)) this.#prefixEntries.delete(prefix);
     if (after === undefined) this.#compiled.delete(id);
     else this.#compiled.set(id, after);
     return before !== undefined || after !== undefined;
@@ -145,6 +147,10 @@ export class Policies {
       resource: resource('policy', String(id), {subject: id, ingressEnforced, egressEnforced, entries}),
     };
   }
+}
+
+function prefixEntry(prefix: string): Resource {
+  return resource('ipcache', prefix, {prefix, identity: null, labels: prefixLabels(prefix), tunnelEndpoint: null, local: false});
 }
 
 function selects(fact: PolicyFact, labels: Labels): boolean {
