@@ -1,5 +1,6 @@
 // The agent's process: options, signals, exit codes. 0 = asked to stop, 1 = failed, 2 = options refused.
 
+import './main-heap.js';
 import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {StentorError} from '../lib/core/errors.js';

@@ -41,6 +41,19 @@ describe('loadConfig', () => {
     }
   });
 
+  test.each([
+    ['ct-max: many', 'whole number'], ['ct-max: 1000', '1..100'], ['verbose: 3', 'true or false'], ['devices: {a: 1}', 'list'], ['mode: [a]', 'not text'], ['bogus: 1', 'unknown option'], ['[1]', 'not a table'],
+  ])('a file with %s is refused', async (text, expected) => {
+    const dir = mkdtempSync(join(tmpdir(), 'config-'));
+    try {
+      const file = join(dir, 'c.yaml');
+      writeFileSync(file, `${text}\n`);
+      expect(await messageOf(['--node-name=n', '--config', file])).toContain(expected);
+    } finally {
+      rmSync(dir, {recursive: true});
+    }
+  });
+
   test('a boolean flag needs no value and takes one', async () => {
     expect(await load(['--node-name', 'n', '--verbose'])).toMatchObject({value: {verbose: true}});
     expect(await load(['--node-name', 'n', '--verbose', 'false'])).toMatchObject({value: {verbose: false}});

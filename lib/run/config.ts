@@ -1,7 +1,6 @@
-// Options of a process: defaults, then a file, then the environment, then flags; checked by ajv; frozen.
+// Options of a process: defaults, then a file, then the environment, then flags; checked; frozen.
 
 import {readFile} from 'node:fs/promises';
-import {Ajv} from 'ajv';
 import {StentorError} from '../core/errors.js';
 
 interface CommonSpec {
@@ -181,28 +180,30 @@ function requirePresence(name: string, spec: OptionSpec, value: unknown): void {
   }
 }
 
+/** Also what a file has given, where a value can have any type. */
 function checkValues(options: OptionTable, value: Record<string, unknown>): void {
-  const properties = Object.fromEntries(Object.entries(options).map(([name, spec]) => [name, schemaOf(spec)]));
-  const validate = new Ajv({allErrors: false}).compile({type: 'object', properties});
-  if (validate(value)) return;
-  const [error] = validate.errors ?? [];
-  const name = error?.instancePath.split('/')[1] ?? '';
-  const limits = options[name] === undefined ? '' : acceptedText(options[name]);
-  throw invalid(`--${name} ${error?.message ?? 'is not accepted'}${limits}`, {option: name, value: value[name]});
+  for (const [name, spec] of Object.entries(options)) {
+    const problem = problemOf(spec, value[name]);
+    if (problem !== null) throw invalid(`--${name} ${problem}${acceptedText(spec)}`, {option: name, value: value[name]});
+  }
 }
 
-function schemaOf(spec: OptionSpec): Record<string, unknown> {
+function problemOf(spec: OptionSpec, value: unknown): string | null {
   switch (spec.kind) {
     case 'string':
-      return {type: 'string', ...(spec.pattern === undefined ? {} : {pattern: spec.pattern}), ...(spec.values === undefined ? {} : {enum: spec.values})};
+      if (typeof value !== 'string') return 'is not text';
+      if (spec.values !== undefined && !spec.values.includes(value)) return 'is not one of the values';
+      return spec.pattern === undefined || new RegExp(spec.pattern).test(value) ? null : `does not match ${spec.pattern}`;
     case 'integer':
-      return {type: 'integer', minimum: spec.min, maximum: spec.max};
+      if (typeof value !== 'number' || !Number.isInteger(value)) return 'is not a whole number';
+      return value < spec.min || value > spec.max ? 'is out of range' : null;
     case 'boolean':
-      return {type: 'boolean'};
+      return typeof value === 'boolean' ? null : 'is not true or false';
     case 'list':
-      return {type: 'array', items: {type: 'string'}};
+      return Array.isArray(value) && value.every((item) => typeof item === 'string') ? null : 'is not a list of texts';
     case 'duration':
-      return {type: 'number', minimum: spec.minMs ?? 0, ...(spec.maxMs === undefined ? {} : {maximum: spec.maxMs})};
+      if (typeof value !== 'number' || Number.isNaN(value)) return 'is not a duration';
+      return value < (spec.minMs ?? 0) || value > (spec.maxMs ?? Infinity) ? 'is out of range' : null;
   }
 }
 
