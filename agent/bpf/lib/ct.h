@@ -93,13 +93,12 @@ static __always_inline void ct_update_tcp(struct packet *p, struct ct_entry *ent
 
 static __always_inline void ct_update(struct __sk_buff *skb, struct packet *p, struct ct_entry *entry, bool reply)
 {
-	__u32 now = now_seconds();
 	__u32 lifetime;
 	bool closed = (entry->flags & (CT_RX_CLOSING | CT_TX_CLOSING)) == (CT_RX_CLOSING | CT_TX_CLOSING);
 
 	if (p->tuple.nexthdr == IPPROTO_TCP && !(p->flags & PACKET_LATER_FRAGMENT))
 		ct_update_tcp(p, entry, reply);
-	lifetime = now + ct_lifetime(p, entry->flags);
+	lifetime = p->now + ct_lifetime(p, entry->flags);
 	/* Written only when it changes, so that a busy flow does not bounce the cache line. */
 	if (!closed && entry->lifetime != lifetime)
 		entry->lifetime = lifetime;
@@ -107,15 +106,15 @@ static __always_inline void ct_update(struct __sk_buff *skb, struct packet *p, s
 	__sync_fetch_and_add(&entry->bytes, skb->len);
 }
 
-/* `out`: flags of an entry whose first packet went the way the quoted packet went. */
-static __always_inline bool ct_knows(const struct ipv4_ct_tuple *tuple, __u8 flags, __u32 now)
+/* Whether somebody's connection has this key. */
+static __always_inline bool ct_knows(const struct packet *p, const struct ipv4_ct_tuple *tuple, __u8 flags)
 {
 	struct ipv4_ct_tuple key = *tuple;
 	struct ct_entry *entry;
 
 	key.flags = flags;
 	entry = ct_find(&key);
-	return entry && !ct_expired(entry, now);
+	return entry && !ct_expired(entry, p->now);
 }
 
 /* An error that goes to the endpoint quotes what the endpoint sent, and the other way round. */
@@ -124,7 +123,6 @@ static __noinline __maybe_unused int ct_lookup_error(struct __sk_buff *skb, stru
 	struct inner_packet inner = {};
 	struct ipv4_ct_tuple reversed = {};
 	bool sent = p->dir == METRIC_INGRESS;
-	__u32 now = now_seconds();
 	int ret;
 
 	p->ct = CT_NEW;
@@ -132,8 +130,8 @@ static __noinline __maybe_unused int ct_lookup_error(struct __sk_buff *skb, stru
 	if (ret < 0)
 		return ret;
 	ct_reverse(&inner.tuple, &reversed);
-	if (ct_knows(&inner.tuple, sent ? TUPLE_OUT : TUPLE_IN, now) ||
-	    ct_knows(&reversed, sent ? TUPLE_IN : TUPLE_OUT, now))
+	if (ct_knows(p, &inner.tuple, sent ? TUPLE_OUT : TUPLE_IN) ||
+	    ct_knows(p, &reversed, sent ? TUPLE_IN : TUPLE_OUT))
 		p->ct = CT_RELATED;
 	return 0;
 }
@@ -143,17 +141,15 @@ static __noinline __maybe_unused int ct_lookup(struct __sk_buff *skb, struct pac
 {
 	struct ipv4_ct_tuple key = {};
 	struct ct_entry *entry;
-	__u32 now;
 
 	p->monitor = 0;
 	if (unlikely(p->flags & PACKET_ICMP_ERROR))
 		return ct_lookup_error(skb, p);
-	now = now_seconds();
 	ct_reverse(&p->tuple, &key);
 	key.flags = p->dir == METRIC_EGRESS ? TUPLE_IN : TUPLE_OUT;
 	entry = ct_find(&key);
 	/* A SYN on what was a connection opens a new one, and that the other way round. */
-	if (entry && !ct_expired(entry, now) && !(ct_closing(entry) && is_pure_syn(p))) {
+	if (entry && !ct_expired(entry, p->now) && !(ct_closing(entry) && is_pure_syn(p))) {
 		ct_update(skb, p, entry, true);
 		p->ct = CT_REPLY;
 		return 0;
@@ -161,7 +157,7 @@ static __noinline __maybe_unused int ct_lookup(struct __sk_buff *skb, struct pac
 	key = p->tuple;
 	key.flags = p->dir == METRIC_EGRESS ? TUPLE_OUT : TUPLE_IN;
 	entry = ct_find(&key);
-	if (entry && !ct_expired(entry, now) && !(ct_closing(entry) && is_pure_syn(p))) {
+	if (entry && !ct_expired(entry, p->now) && !(ct_closing(entry) && is_pure_syn(p))) {
 		ct_update(skb, p, entry, false);
 		p->ct = CT_ESTABLISHED;
 		return 0;
@@ -189,7 +185,7 @@ static __noinline __maybe_unused int ct_create(struct __sk_buff *skb, struct pac
 		entry.flags = CT_SEEN_NON_SYN;
 	if (p->tcp_flags & TCP_RST)
 		entry.flags |= CT_RX_CLOSING | CT_TX_CLOSING;
-	entry.lifetime = now_seconds() + ct_lifetime(p, entry.flags);
+	entry.lifetime = p->now + ct_lifetime(p, entry.flags);
 	if (p->tuple.nexthdr == IPPROTO_TCP)
 		ret = do_ct_insert(&cilium_ct4_global, &key, &entry);
 	else
@@ -202,10 +198,9 @@ static __noinline __maybe_unused int ct_is_reply(struct __sk_buff *skb, struct p
 {
 	struct inner_packet inner = {};
 	struct ipv4_ct_tuple reversed = {};
-	__u32 now = now_seconds();
 
 	if (p->flags & PACKET_ICMP_ERROR)
-		return parse_inner(skb, p, &inner) == 0 && ct_knows(&inner.tuple, TUPLE_IN, now);
+		return parse_inner(skb, p, &inner) == 0 && ct_knows(p, &inner.tuple, TUPLE_IN);
 	ct_reverse(&p->tuple, &reversed);
-	return ct_knows(&reversed, TUPLE_IN, now);
+	return ct_knows(p, &reversed, TUPLE_IN);
 }

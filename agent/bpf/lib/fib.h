@@ -15,6 +15,14 @@ static __always_inline int to_stack(struct __sk_buff *skb, struct packet *p, enu
 	return TC_ACT_OK;
 }
 
+/* What a route's MTU has to have room for: of a packet that the device will cut, one of its segments. */
+static __always_inline __u16 segment_len(const struct __sk_buff *skb, const struct packet *p)
+{
+	__u32 len = skb->gso_size ? p->l4_off - ETH_HLEN + p->l4_len + skb->gso_size : skb->len - ETH_HLEN;
+
+	return len > 0xffff ? 0xffff : len;
+}
+
 /*
  * The neighbour is always left to bpf_redirect_neigh: addresses from the FIB lookup would never be probed again and
  * go stale when a next hop changes its MAC.
@@ -27,6 +35,7 @@ static __noinline __maybe_unused int fib_redirect(struct __sk_buff *skb, struct 
 		.l4_protocol = p->tuple.nexthdr,
 		.sport = p->tuple.sport,
 		.dport = p->tuple.dport,
+		.tot_len = segment_len(skb, p),
 		.ifindex = skb->ifindex,
 		.ipv4_src = p->tuple.saddr,
 		.ipv4_dst = p->tuple.daddr,

@@ -2,6 +2,7 @@
 /* What is known of the packet at hand, and the parser that fills it: IPv4 header, ports, ICMP, fragments. */
 #pragma once
 
+#include "actions.h"
 #include "drop.h"
 #include "maps.h"
 
@@ -19,6 +20,7 @@ struct packet {
 	__u32 dst_id;
 	__u32 dst_endpoint;
 	__u32 cookie; /* of the policy entry that decided */
+	__u32 now;    /* seconds, read once: the clock costs as much as a map lookup */
 	__u16 l4_off;
 	__be16 ip_id;
 	__be16 frag_off;
@@ -32,7 +34,8 @@ struct packet {
 	__u8 ttl;
 	__u8 monitor; /* worth a trace at aggregation level medium */
 	__u8 ct;      /* enum ct_status */
-	__u8 pad[3];
+	__u8 l4_len;  /* of a TCP or UDP header */
+	__u8 pad[2];
 };
 
 /*
@@ -141,6 +144,7 @@ static __always_inline int parse_tcp(struct __sk_buff *skb, struct packet *p)
 	p->tuple.sport = *(__be16 *)head;
 	p->tuple.dport = *(__be16 *)(head + 2);
 	p->tcp_flags = head[TCP_FLAGS_OFF];
+	p->l4_len = (head[TCP_DATA_OFF] >> 4) * 4;
 	return 0;
 }
 
@@ -152,6 +156,7 @@ static __always_inline int parse_ports(struct __sk_buff *skb, struct packet *p)
 		return DROP(p, DROP_CT_INVALID_HDR);
 	p->tuple.sport = ports[0];
 	p->tuple.dport = ports[1];
+	p->l4_len = UDP_HLEN;
 	return 0;
 }
 
@@ -207,6 +212,7 @@ static __noinline __maybe_unused int parse_fragment(struct __sk_buff *skb, struc
 /* After parse_ipv4. */
 static __always_inline int parse_l4(struct __sk_buff *skb, struct packet *p)
 {
+	p->now = now_seconds();
 	if (unlikely(p->frag_off & bpf_htons(IP_MF | IP_OFFSET)))
 		return parse_fragment(skb, p);
 	return parse_l4_header(skb, p);

@@ -84,7 +84,9 @@ struct arp_header {
 
 /* Offsets inside the L4 header. */
 #define TCP_CSUM_OFF 16
+#define TCP_DATA_OFF 12
 #define TCP_FLAGS_OFF 13
+#define UDP_HLEN 8
 #define UDP_CSUM_OFF 6
 #define ICMP_CSUM_OFF 2
 #define ICMP_ID_OFF 4
