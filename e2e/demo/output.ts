@@ -36,6 +36,10 @@ export class Output {
     }
   }
 
+  async show(lines: Promise<CheckLine | readonly CheckLine[]>): Promise<void> {
+    this.add(...[await lines].flat());
+  }
+
   /** The table and the sum. Returns the exit code. */
   table(): number {
     const width = Math.max(...this.#lines.map((line) => line.name.length), 10);

@@ -98,7 +98,7 @@ export class Container {
   /** In short steps, so that a stopped container's loop ends soon. */
   async #wait(ms: number): Promise<void> {
     const end = nowMs() + ms;
-    while (!this.#stopped && nowMs() < end) await pause(Math.min(250, end - nowMs()));
+    while (!this.#stopped && nowMs() < end) await pause(Math.max(0, Math.min(250, end - nowMs())));
   }
 
   /** The declared one, else a TCP connect to the first TCP port; a container without either is ready when it runs. */

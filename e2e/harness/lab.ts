@@ -6,20 +6,20 @@ import {realClock} from '../../lib/run/clock.js';
 import {KubeClient} from '../../lib/kube/client.js';
 import {loadKubeConfig} from '../../lib/kube/kube-config.js';
 import {objectPath, RESOURCES} from '../../lib/kube/resources.js';
-import {cleanUp, recordMachine} from './cleanup.js';
+import {cleanUp, recordMachine, recordProcess} from './cleanup.js';
 import {CniRunner} from './cni.js';
 import {ControlPlane} from './control-plane.js';
 import {buildFabric, fabricEstablished, type Fabric} from './fabric.js';
-import {tool} from './helper.js';
+import {HELPER, tool} from './helper.js';
 import {Kubelet} from './kubelet.js';
 import {filesPodCidr, FolderWriter, KubectlWriter, type ObjectWriter} from './objects.js';
 import type {PodSandbox} from './pod.js';
 import {ApiPodStore, FilesPodStore, type PodStore} from './pod-store.js';
 import {ROOT, type RunDirectory} from './run-dir.js';
-import {must, until} from './shell.js';
+import {must, startDaemon, until} from './shell.js';
 import {Stentor, type RoutingMode} from './stentor.js';
 import {NODES} from './topology.js';
-import type {Place} from './traffic.js';
+import {tcp, type Place} from './traffic.js';
 
 export interface LabOptions {
   readonly api: 'real' | 'files';
@@ -78,6 +78,7 @@ export class Lab {
     const sessions = await fabricEstablished(fabric, 30_000);
     say(`${sessions} BGP sessions between leaves and spines established`);
     const lab = new Lab(options, {run, fabric, controlPlane, client, say});
+    await lab.#startWorld();
     if (lab.objects instanceof FolderWriter) await lab.objects.writeCluster();
     else await lab.#startKubelets();
     await lab.#startStentor();
@@ -179,6 +180,13 @@ export class Lab {
     for (const node of NODES) await stentor.startAgent(node.name);
     await Promise.all(NODES.map((node) => stentor.agentReady(node.name)));
     this.#say(`${NODES.length} agents connected, ${stentor.options.routingMode} routing`);
+  }
+
+  /** The world outside answers on every of its addresses. */
+  async #startWorld(): Promise<void> {
+    const daemon = startDaemon({name: 'world', netns: this.fabric.ext.path, logFile: this.run.log('world'), command: [HELPER, 'serve', 'tcp:80', 'udp:80']});
+    recordProcess(this.run, daemon.pid, 'world');
+    await until('the world answers', {timeoutMs: 5_000, intervalMs: 10}, async () => (await tcp(this.ext, '127.0.0.1', 80)).result === 'ok' ? true : null);
   }
 
   async #startKubelets(): Promise<void> {
