@@ -1,6 +1,6 @@
 // Two pods on real veths: BPF_PROG_TEST_RUN does not show whether a redirect arrives.
 
-import {execFileSync, spawnSync} from 'node:child_process';
+import {spawnSync} from 'node:child_process';
 
 import {afterAll, beforeAll, describe, expect, test} from '@jest/globals';
 
@@ -8,23 +8,11 @@ import {attachTcx} from '../../kernel/attach.js';
 import type {BpfLink} from '../../kernel/attach.js';
 import {openNetns} from '../../kernel/netns.js';
 import {Datapath, NODE} from './datapath.js';
+import {ifindex, mac, ping, sh} from './node.js';
 
 const RUN = `bpf${process.pid}`;
 const NODE_NS = `${RUN}n`;
 const PODS = [{ns: `${RUN}a`, ip: '10.98.1.11', id: 11, identity: 300}, {ns: `${RUN}b`, ip: '10.98.1.12', id: 12, identity: 400}] as const;
-
-const sh = (script: string): string => execFileSync('bash', ['-euc', script], {encoding: 'utf8'});
-const inside = (ns: string, ...command: string[]): number =>
-  spawnSync('nsenter', [`--net=/run/netns/${ns}`, ...command], {stdio: 'ignore'}).status ?? -1;
-const ping = (from: string, to: string): boolean => inside(from, 'ping', '-c1', '-W1', '-n', to) === 0;
-
-function mac(ns: string, device: string): string {
-  return /link\/ether (\S+)/.exec(sh(`ip -n ${ns} link show ${device}`))?.[1] ?? '';
-}
-
-function ifindex(ns: string, device: string): number {
-  return Number(/^(\d+):/.exec(sh(`ip -n ${ns} -o link show ${device}`))?.[1]);
-}
 
 describe('two pods of one node', () => {
   let datapath: Datapath;
@@ -72,13 +60,13 @@ describe('two pods of one node', () => {
   });
 
   test('fragments of a big ping', () => {
-    expect(inside(PODS[0].ns, 'ping', '-c1', '-W1', '-n', '-s', '4000', PODS[1].ip)).toBe(0);
+    expect(ping(PODS[0].ns, PODS[1].ip, '-s', '4000')).toBe(true);
   });
 
   test('a pod that takes another address is not heard', () => {
     const before = datapath.counted(132);
     sh(`ip -n ${PODS[0].ns} addr add 10.98.1.99/32 dev eth0`);
-    expect(inside(PODS[0].ns, 'ping', '-c1', '-W1', '-n', '-I', '10.98.1.99', PODS[1].ip)).not.toBe(0);
+    expect(ping(PODS[0].ns, PODS[1].ip, '-I', '10.98.1.99')).toBe(false);
     expect(datapath.counted(132)).toBeGreaterThan(before);
   });
 });
