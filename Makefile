@@ -79,7 +79,7 @@ build/lab-helper: $(wildcard e2e/harness/helper/*.c e2e/harness/helper/*.h)
 ts: | proto ## TypeScript to dist/
 	tsc -p .
 	@mkdir -p dist/proto && rm -rf dist/proto/gen && cp -r proto/gen dist/proto/gen
-	@mkdir -p build/bin && ln -sf ../../cli/stentorctl.sh build/bin/stentorctl
+	@mkdir -p build/bin bin && for name in stentorctl cilium; do ln -sf ../../cli/stentorctl.sh build/bin/$$name && ln -sf ../cli/stentorctl.sh bin/$$name; done
 
 crds: ts ## crds/*.yaml from the schemas in crds/
 	node dist/crds/render.js crds

@@ -1,0 +1,95 @@
+// Answers of the agent's socket, as its contract names their fields.
+
+import type {BgpPeerStatus, BgpRouteStatus} from '../lib/domain/bgp.js';
+
+export interface AgentStatus {
+  readonly ok: boolean;
+  readonly node: string;
+  readonly version: string;
+  readonly operator: {readonly connected: boolean; readonly address: string; readonly version: string; readonly lastAckSequence: number; readonly stateVersion: string};
+  readonly routingMode: 'native' | 'tunnel';
+  readonly devices: readonly string[];
+  readonly masquerade: {readonly enabled: boolean; readonly mode: string; readonly entries: number; readonly source: string; readonly hold: string | null};
+  readonly ipam: {readonly podCidrs: readonly string[]; readonly allocated: number; readonly capacity: number; readonly addresses: readonly {readonly ip: string; readonly owner: string}[]};
+  readonly endpoints: {readonly total: number; readonly ready: number};
+  readonly maps: readonly {readonly name: string; readonly entries: number; readonly maxEntries: number}[];
+  readonly bgp: readonly {readonly instance: string; readonly asn: number; readonly peers: number; readonly established: number}[];
+  readonly features: readonly {readonly name: string; readonly available: boolean; readonly reason: string}[];
+  readonly errors: readonly {readonly kind: string; readonly key: string; readonly code: string; readonly message: string}[];
+  readonly controllers: readonly {readonly name: string; readonly ok: boolean; readonly lastError: string | null}[];
+}
+
+export interface AgentEndpoint {
+  readonly id: number;
+  readonly namespace: string;
+  readonly name: string;
+  readonly containerId: string;
+  readonly identity: number;
+  readonly labels: readonly string[];
+  readonly ipv4: string;
+  readonly ifname: string;
+  readonly mac: string;
+  /** Whether a direction is enforced. */
+  readonly policy: {readonly ingress: boolean; readonly egress: boolean};
+  readonly state: string;
+}
+
+export interface AgentIdentity {
+  readonly id: number;
+  readonly labels: readonly string[];
+}
+
+export interface AgentNode {
+  readonly name: string;
+  readonly ipv4: string;
+  readonly podCidr: string;
+  readonly routerAddress: string;
+}
+
+export interface PolicyOriginsOf {
+  readonly subject: number;
+  readonly cookie: number;
+  readonly origins: readonly {readonly kind: string; readonly namespace: string; readonly name: string; readonly uid: string; readonly ruleIndex: number}[];
+}
+
+export interface MonitorPeer {
+  readonly identity: number;
+  readonly labels: readonly string[];
+  readonly ip: string;
+  readonly port: number;
+  readonly pod?: string;
+}
+
+export interface MonitorRecord {
+  readonly time: string;
+  readonly node: string;
+  readonly type: 'drop' | 'trace' | 'policy-verdict' | 'lost';
+  readonly reason?: number;
+  readonly reasonText?: string;
+  readonly point?: string;
+  readonly direction: string;
+  readonly source: MonitorPeer;
+  readonly destination: MonitorPeer;
+  readonly protocol: string;
+  readonly icmpType?: number;
+  readonly endpointId: number;
+  readonly ifindex: number;
+  readonly verdict?: string;
+  readonly matchType?: string;
+  readonly derivedFrom: readonly {readonly kind: string; readonly namespace: string; readonly name: string; readonly ruleIndex: number}[];
+  readonly bytes: number;
+  readonly count?: number;
+}
+
+/** What each endpoint answers. */
+export interface AgentAnswers {
+  readonly '/v1/status': AgentStatus;
+  readonly '/v1/endpoints': readonly AgentEndpoint[];
+  readonly '/v1/identities': readonly AgentIdentity[];
+  readonly '/v1/nodes': readonly AgentNode[];
+  readonly '/v1/bgp/peers': readonly BgpPeerStatus[];
+  readonly '/v1/bgp/routes': readonly BgpRouteStatus[];
+  readonly '/v1/policy-origins': readonly PolicyOriginsOf[];
+  readonly '/v1/state': unknown;
+  readonly '/v1/state/diff': unknown;
+}

@@ -1,0 +1,177 @@
+// The programs themselves, on pinned maps in a bpffs and on a socket that answers as the agent does (root).
+
+import {execFileSync, spawn, spawnSync} from 'node:child_process';
+import {mkdirSync, mkdtempSync, rmSync, statfsSync} from 'node:fs';
+import {tmpdir} from 'node:os';
+import {join} from 'node:path';
+import {afterAll, beforeAll, describe, expect, test} from '@jest/globals';
+import {identityId} from '../lib/domain/identity.js';
+import {sendJson, startHttpServer, type HttpServerHandle} from '../lib/run/http.js';
+import {BpfMap} from '../agent/kernel/bpf.js';
+import {CT_ENTRY, CT_TUPLE} from '../agent/maps/ct.js';
+import {endpointConfigCodec} from '../agent/maps/endpoint.js';
+import {ipcacheCodec} from '../agent/maps/ipcache.js';
+import {ipmasqCodec} from '../agent/maps/masq.js';
+import {encodePolicyKey, encodePolicyValue, policySlotCodec} from '../agent/maps/policy.js';
+import {MAPS, POLICY_INNER_MAP, SMALL_SIZES, withSizes, type MapName} from '../agent/maps/registry.js';
+
+const ROOT = join(import.meta.dirname, '../..');
+const BPFFS = '/sys/fs/bpf';
+const bpfRoot = join(BPFFS, `cli-${process.pid}`);
+const folder = mkdtempSync(join(tmpdir(), 'cli-'));
+const socket = join(folder, 'agent.sock');
+const BPF_FS_MAGIC = 0xcafe4a11;
+const PREFIXES = ['10.0.0.0/8', '20.1.1.0/24', '169.254.0.0/16'];
+const ENDPOINTS = [{id: 12, namespace: 'default', name: 'server', containerId: 'c', identity: 300, labels: ['k8s:app=server'], ipv4: '10.98.1.5', ifname: 'lxc1', mac: '02:00:00:00:00:01', policy: {ingress: true, egress: false}, state: 'ready'}];
+let server: HttpServerHandle;
+
+interface Result {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Blocking, so it is only for runs that do not ask the server of this process. */
+function run(program: string, ...args: readonly string[]): Result {
+  const {status, stdout, stderr} = spawnSync('sh', [join(ROOT, 'cli/stentorctl.sh'), ...args], {argv0: program, encoding: 'utf8', env: {...process.env, STENTOR_BPF_ROOT: bpfRoot, STENTOR_API_SOCKET: join(folder, 'none.sock')}});
+  return {code: status, out: stdout, err: stderr};
+}
+
+function ask(file: string, ...args: readonly string[]): Promise<Result> {
+  return new Promise((resolve) => {
+    const child = spawn(process.execPath, [join(ROOT, 'dist/cli', file), ...args], {env: {...process.env, STENTOR_BPF_ROOT: bpfRoot, STENTOR_API_SOCKET: socket}});
+    const text = {out: '', err: ''};
+    child.stdout.on('data', (data: Buffer) => (text.out += data.toString()));
+    child.stderr.on('data', (data: Buffer) => (text.err += data.toString()));
+    child.on('close', (code) => resolve({code, ...text}));
+  });
+}
+
+beforeAll(async () => {
+  if (statfsSync(BPFFS).type !== BPF_FS_MAGIC) execFileSync('mount', ['-t', 'bpf', 'bpf', BPFFS]);
+  mkdirSync(join(bpfRoot, 'maps'), {recursive: true});
+  const inner = BpfMap.create(POLICY_INNER_MAP);
+  const key = {identity: identityId(301), direction: 'ingress', protocol: 6, port: 80, portPrefixLength: 16} as const;
+  inner.update(encodePolicyKey(key), encodePolicyValue(key, {deny: false, precedence: 5, cookie: 9, proxyPort: 0}));
+  const maps = new Map<MapName, BpfMap>();
+  for (const {name, type, keySize, valueSize, maxEntries, flags} of withSizes(SMALL_SIZES)) {
+    const map = BpfMap.create({name, type, keySize, valueSize, maxEntries, flags, ...(type === 'array_of_maps' ? {innerMap: inner} : {})});
+    map.pin(join(bpfRoot, 'maps', name));
+    maps.set(name, map);
+  }
+  const put = (name: MapName, keyBytes: Uint8Array, value: Uint8Array): void => maps.get(name)?.update(keyBytes, value);
+  for (const prefix of PREFIXES) put('cilium_ipmasq_v4', ipmasqCodec.encodeKey(prefix), ipmasqCodec.encodeValue(null));
+  put('cilium_ipcache', ipcacheCodec.encodeKey('10.98.2.0/24'), ipcacheCodec.encodeValue({identity: identityId(3), tunnelEndpoint: '10.1.8.10', skipTunnel: false}));
+  put('cilium_ipcache', ipcacheCodec.encodeKey('10.98.1.5/32'), ipcacheCodec.encodeValue({identity: identityId(300), tunnelEndpoint: null, skipTunnel: false}));
+  put('cilium_ep_config', endpointConfigCodec.encodeKey(12), endpointConfigCodec.encodeValue({
+    identity: identityId(300), ipv4: '10.98.1.5', ifindex: 7, mac: '02:00:00:00:00:01', nodeMac: '02:00:00:00:00:02', ingressEnforced: true, egressEnforced: false, audit: false,
+  }));
+  put('cilium_policy', policySlotCodec.encodeKey(12), policySlotCodec.encodeValue(inner.fd));
+  put('cilium_ct4_global', CT_TUPLE.encode({destination: '10.98.1.5', source: '10.98.2.7', destinationPort: 80, sourcePort: 4000, protocol: 6, flags: 1}), CT_ENTRY.encode({
+    backendId: 0n, packets: 3n, bytes: 180n, lifetime: 4_000_000_000, flags: 0, revNat: 0, ifindex: 7, txFlagsSeen: 2, rxFlagsSeen: 2, sourceIdentity: 301, lastTxReport: 0, lastRxReport: 0,
+  }));
+  for (const map of maps.values()) map.close();
+  inner.close();
+  server = await startHttpServer({listen: socket, routes: {
+    'GET /v1/endpoints': (_request, response) => sendJson(response, 200, ENDPOINTS),
+    'GET /v1/identities': (_request, response) => sendJson(response, 200, [{id: 301, labels: ['k8s:app=client']}]),
+    'GET /v1/policy-origins': (_request, response) => sendJson(response, 200, [{subject: 300, cookie: 9, origins: [{kind: 'CiliumNetworkPolicy', namespace: 'default', name: 'p', uid: 'u', ruleIndex: 0}]}]),
+    'GET /v1/bgp/routes': (_request, response, url) => sendJson(response, 400, {error: `asked for ${url.search}`}),
+    'GET /v1/nodes': () => undefined,
+    'GET /v1/status': () => undefined,
+    'GET /v1/monitor': (_request, response) => {
+      response.write(`${JSON.stringify({time: '2026-01-01T00:00:01.5Z', node: 'n', type: 'lost', direction: 'unknown', source: {}, destination: {}, protocol: '', endpointId: 0, ifindex: 0, derivedFrom: [], bytes: 0, count: 4})}\n`);
+    },
+  }});
+});
+
+afterAll(async () => {
+  await server.close();
+  rmSync(bpfRoot, {recursive: true, force: true});
+  rmSync(folder, {recursive: true, force: true});
+});
+
+describe('maps without an agent', () => {
+  test('bpf ipmasq list, in every format', () => {
+    expect(run('stentorctl', 'bpf', 'ipmasq', 'list')).toEqual({code: 0, out: 'PREFIX\n10.0.0.0/8\n20.1.1.0/24\n169.254.0.0/16\n', err: ''});
+    expect(JSON.parse(run('stentorctl', 'bpf', 'ipmasq', 'ls', '-o', 'json').out)).toEqual(PREFIXES.map((prefix) => ({prefix})));
+    expect(run('stentorctl', '-o', 'jsonl', 'bpf', 'ipmasq', 'list').out).toBe('{"prefix":"10.0.0.0/8"}\n{"prefix":"20.1.1.0/24"}\n{"prefix":"169.254.0.0/16"}\n');
+    expect(run('stentorctl', 'bpf', 'ipmasq', 'list', '-o', 'yaml').out).toBe('- prefix: 10.0.0.0/8\n- prefix: 20.1.1.0/24\n- prefix: 169.254.0.0/16\n');
+    expect(run('stentorctl', 'bpf', 'ipmasq', 'list', '-o', 'name').out).toBe('10.0.0.0/8\n20.1.1.0/24\n169.254.0.0/16\n');
+  });
+
+  test('policy, ipcache, conntrack, tunnels, maps', () => {
+    const [entry] = JSON.parse(run('stentorctl', 'bpf', 'policy', 'list', '12', '-o', 'json').out) as readonly unknown[];
+    expect(entry).toEqual({
+      endpoint: 12, direction: 'ingress', identity: 301, labels: [], protocol: 6, port: 80, portPrefixLen: 16, deny: false, redirect: false, proxyPort: 0, precedence: 5, cookie: 9, derivedFrom: [],
+    });
+    expect(run('stentorctl', 'bpf', 'policy', 'list', '13').err).toContain('no policy map is set');
+    expect(run('stentorctl', 'bpf', 'ipcache', 'list').out).toContain('10.98.2.0/24   unmanaged   10.1.8.10');
+    expect(JSON.parse(run('stentorctl', 'bpf', 'ct', 'list', '-o', 'json').out)).toMatchObject([{direction: 'in', protocol: 'TCP', source: '10.98.2.7', destinationPort: 80, packets: 3, sourceIdentity: 301}]);
+    expect(run('stentorctl', 'bpf', 'tunnel', 'list').out).toContain('10.98.2.0/24   10.1.8.10');
+    expect(JSON.parse(run('stentorctl', 'map', 'list', '-o', 'json').out)).toHaveLength(MAPS.size);
+    expect(run('stentorctl', 'map', 'get', 'cilium_ep_config').out).toMatch(/12 +identity=300 ipv4=10.98.1.5/);
+    for (const verb of [['bpf', 'nat', 'list'], ['bpf', 'metrics', 'list'], ['bpf', 'endpoint', 'list'], ['drops']]) expect(run('stentorctl', ...verb).code).toBe(0);
+  });
+
+  test('what the agent would tell is told from the maps, and the exit code says that it is a part', () => {
+    const result = run('stentorctl', 'endpoint', 'list', '-o', 'json');
+    expect(result.code).toBe(5);
+    expect(result.err).toContain('cannot reach the agent');
+    expect(JSON.parse(result.out)).toMatchObject([{id: 12, identity: 300, ipv4: '10.98.1.5', policy: {ingress: true, egress: false}}]);
+    expect(run('stentorctl', 'endpoint', 'list', '--pinned').code).toBe(0);
+    const status = run('stentorctl', 'status');
+    expect(status.code).toBe(3);
+    expect(status.out).toContain(`goes on with ${MAPS.size} of ${MAPS.size} maps pinned`);
+  });
+
+  test('wrong use and missing things have their exit codes', () => {
+    expect(run('stentorctl', 'nonsense').code).toBe(2);
+    expect(run('stentorctl', 'map', 'get', 'nonsense')).toMatchObject({code: 2, err: expect.stringContaining('no such map: nonsense; there are cilium_ipcache')});
+    expect(run('stentorctl', 'bpf', 'ipcache', 'list', '--bpf-root', '/nowhere').code).toBe(3);
+    expect(run('stentorctl', 'bgp', 'peers').code).toBe(3);
+    expect(run('stentorctl', '--help').code).toBe(0);
+    expect(run('stentorctl', 'completion', 'bash').out).toContain('complete -F _stentorctl');
+  });
+});
+
+describe('with an agent', () => {
+  test('labels and objects are added to numbers', async () => {
+    const {out, code} = await ask('stentorctl.js', 'bpf', 'policy', 'list');
+    expect(code).toBe(0);
+    expect(out).toMatch(/12 +allow +ingress +301 +80\/TCP +k8s:app=client +CiliumNetworkPolicy default\/p rule 0/);
+  });
+
+  test('endpoints, a refusal, a silence, a stream', async () => {
+    expect((await ask('stentorctl.js', 'endpoint', 'get', 'default/server')).out).toContain('"identity": 300');
+    expect((await ask('stentorctl.js', 'endpoint', 'get', '99')).code).toBe(1);
+    expect(await ask('stentorctl.js', 'bgp', 'routes', 'advertised', '--peer', '10.0.0.1')).toMatchObject({code: 3, err: expect.stringContaining('asked for ?type=advertised&family=ipv4-unicast&peer=10.0.0.1')});
+    expect(await ask('stentorctl.js', 'bgp', 'routes', '--timeout', '0')).toMatchObject({code: 2});
+    expect(await ask('cilium.js', 'node', 'list', '--timeout', '0.3')).toMatchObject({code: 4});
+    const child = spawn(process.execPath, [join(ROOT, 'dist/cli/stentorctl.js'), 'monitor', '--types', 'drop'], {env: {...process.env, STENTOR_API_SOCKET: socket}});
+    expect((await new Promise<Buffer>((resolve) => child.stdout.once('data', resolve))).toString()).toBe('00:00:01.5Z !! 4 events lost\n');
+    child.kill('SIGINT');
+    expect(await new Promise((resolve) => child.once('close', resolve))).toBe(0);
+  });
+});
+
+describe('the cilium shim', () => {
+  test('its tables come from the same maps', async () => {
+    expect((await ask('cilium.js', 'bpf', 'ipmasq', 'list')).out).toBe('IP PREFIX/ADDRESS   \n10.0.0.0/8          \n20.1.1.0/24         \n169.254.0.0/16      \n');
+    expect((await ask('cilium.js', 'bpf', 'tunnel', 'list')).out).toContain('10.98.2.0   10.1.8.10:0');
+    expect((await ask('cilium.js', 'map', 'get', 'cilium_ipcache_v2')).out).toContain('10.98.2.0/24   identity=3 encryptkey=0 tunnelendpoint=10.1.8.10 flags=hastunnel');
+    expect((await ask('cilium.js', 'endpoint', 'list')).out).toMatch(/12 +Enabled +Disabled +300 +k8s:app=server +10.98.1.5 +ready/);
+    expect((await ask('cilium.js', 'bpf', 'policy', 'get', '12')).out).toMatch(/Allow +Ingress +k8s:app=client +80\/TCP +NONE +disabled +0 +0 +24/);
+    expect((await ask('cilium.js', 'bpf', 'ipmasq', 'list', '-o', 'json')).out).toBe(`${JSON.stringify(PREFIXES, null, 2)}\n`);
+  });
+});
+
+test('a call takes less than 0.3 s', () => {
+  const times = Array.from({length: 5}, () => {
+    const start = performance.now();
+    run('stentorctl', 'bpf', 'ipmasq', 'list');
+    return performance.now() - start;
+  }).sort((a, b) => a - b);
+  console.info(`stentorctl bpf ipmasq list: ${Math.round(times[2] ?? 0)} ms`);
+  expect(times[0]).toBeLessThan(300);
+});

@@ -1,0 +1,15 @@
+// stentorctl: reads a node, its maps and the cluster.
+
+import {programOf} from './program.js';
+import {runMain} from './run.js';
+import {VERBS} from './verbs.js';
+
+await runMain(programOf({
+  name: 'stentorctl',
+  about: 'Reads a node of Stentor: its agent, its maps, its BGP sessions; and the policies of the cluster.',
+  verbs: VERBS,
+  groups: {
+    endpoint: 'pods of this node', identity: 'identities and their labels', node: 'nodes of the cluster', bpf: 'the pinned maps, with or without an agent',
+    policy: 'policies of the cluster', map: 'any pinned map', bgp: 'BGP sessions and routes', state: 'desired against installed',
+  },
+}));

@@ -1,0 +1,99 @@
+// Every verb of stentorctl: words, help, and where its code lies. Nothing of a verb is loaded before it is called.
+
+import type {Verb, VerbSpec} from './context.js';
+
+type BpfVerb = 'policy' | 'ipcache' | 'ct' | 'nat' | 'ipmasq' | 'tunnel' | 'endpoint' | 'metrics' | 'drops';
+const bpf = (name: BpfVerb) => async (): Promise<Verb> => (await import('./verbs/bpf.js'))[name];
+
+export const VERBS: readonly VerbSpec[] = [
+  {
+    path: 'status', summary: 'the node at a glance: operator, routing, addresses, endpoints, BGP, errors; exit code 1 when degraded',
+    options: [['--verbose', 'also addresses, maps, features and controllers']],
+    examples: ['stentorctl status', 'stentorctl status --verbose', 'stentorctl status -o json'],
+    load: async () => (await import('./verbs/status.js')).status,
+  },
+  {
+    path: 'endpoint list', aliases: ['ls'], summary: 'the pods of this node: identity, addresses, enforcement',
+    examples: ['stentorctl endpoint list', 'stentorctl endpoint list -o wide', 'stentorctl endpoint list --pinned'],
+    load: async () => (await import('./verbs/endpoint.js')).list,
+  },
+  {
+    path: 'endpoint get', summary: 'one endpoint', args: [['<endpoint>', 'its number, namespace/name or address']],
+    examples: ['stentorctl endpoint get 12', 'stentorctl endpoint get default/server'],
+    load: async () => (await import('./verbs/endpoint.js')).get,
+  },
+  {
+    path: 'identity list', aliases: ['ls'], summary: 'identities known on this node, with their labels', examples: ['stentorctl identity list'],
+    load: async () => (await import('./verbs/identity.js')).list,
+  },
+  {
+    path: 'identity get', summary: 'the labels of one identity', args: [['<number>', 'the identity']], examples: ['stentorctl identity get 15773'],
+    load: async () => (await import('./verbs/identity.js')).get,
+  },
+  {
+    path: 'node list', aliases: ['ls'], summary: 'the nodes of the cluster, with their PodCIDRs', examples: ['stentorctl node list'],
+    load: async () => (await import('./verbs/node.js')).list,
+  },
+  {
+    path: 'bpf policy list', aliases: ['ls', 'get'], summary: 'policy maps: what each endpoint lets in and out, and which object says so',
+    args: [['[endpoint]', 'only this endpoint']], examples: ['stentorctl bpf policy list', 'stentorctl bpf policy list 12 -o json'], load: bpf('policy'),
+  },
+  {path: 'bpf ipcache list', aliases: ['ls'], summary: 'prefix to identity and tunnel', examples: ['stentorctl bpf ipcache list'], load: bpf('ipcache')},
+  {path: 'bpf ct list', aliases: ['ls'], summary: 'connections tracked', examples: ['stentorctl bpf ct list -o wide'], load: bpf('ct')},
+  {path: 'bpf nat list', aliases: ['ls'], summary: 'flows that are masqueraded', examples: ['stentorctl bpf nat list'], load: bpf('nat')},
+  {path: 'bpf ipmasq list', aliases: ['ls'], summary: 'destinations that are not masqueraded', examples: ['stentorctl bpf ipmasq list -o name'], load: bpf('ipmasq')},
+  {path: 'bpf tunnel list', aliases: ['ls'], summary: 'PodCIDRs behind tunnels', examples: ['stentorctl bpf tunnel list'], load: bpf('tunnel')},
+  {path: 'bpf endpoint list', aliases: ['ls'], summary: 'local addresses and the interfaces behind them', examples: ['stentorctl bpf endpoint list'], load: bpf('endpoint')},
+  {path: 'bpf metrics list', aliases: ['ls'], summary: 'packets counted by reason and direction', examples: ['stentorctl bpf metrics list -o wide'], load: bpf('metrics')},
+  {
+    path: 'map list', aliases: ['ls'], summary: 'the pinned maps and how full they are', examples: ['stentorctl map list'],
+    load: async () => (await import('./verbs/map.js')).list,
+  },
+  {
+    path: 'map get', summary: 'the entries of one map', args: [['<name>', 'cilium_ipcache, cilium_lxc, …']], examples: ['stentorctl map get cilium_ipcache'],
+    load: async () => (await import('./verbs/map.js')).get,
+  },
+  {
+    path: 'bgp peers', summary: 'BGP sessions: state, uptime, prefixes, and the reason when one is down', examples: ['stentorctl bgp peers', 'stentorctl bgp peers -o json'],
+    load: async () => (await import('./verbs/bgp.js')).peers,
+  },
+  {
+    path: 'bgp routes', summary: 'routes known (available) or told to peers (advertised)',
+    args: [['[type]', 'available (default) or advertised'], ['[afi]', 'ipv4 (default) or ipv6'], ['[safi]', 'unicast']],
+    options: [['--peer <address>', 'only what this peer was told'], ['--vrouter <asn>', 'only the instance with this AS number']],
+    examples: ['stentorctl bgp routes', 'stentorctl bgp routes advertised ipv4 unicast --peer 10.1.5.1'],
+    load: async () => (await import('./verbs/bgp.js')).routes,
+  },
+  {
+    path: 'masq', summary: 'what leaves with the node’s address, and which destinations do not', examples: ['stentorctl masq'],
+    load: async () => (await import('./verbs/masq.js')).masq,
+  },
+  {path: 'drops', summary: 'packets dropped so far, by reason', examples: ['stentorctl drops', 'stentorctl drops -o wide'], load: bpf('drops')},
+  {
+    path: 'monitor', summary: 'drops, policy verdicts and traces as they happen',
+    options: [
+      ['-t, --types <list>', 'drop, trace, policy-verdict (default: all)'], ['--type <list>', 'the same'], ['--endpoint <number>', 'only this endpoint'],
+      ['--identity <number>', 'only packets from or to this identity'], ['--ip <address>', 'only packets from or to this address'], ['--pod <namespace/name>', 'only packets from or to this pod'],
+    ],
+    examples: ['stentorctl monitor --types drop', 'stentorctl monitor --pod default/server -o jsonl'],
+    load: async () => (await import('./verbs/monitor.js')).monitor,
+  },
+  {
+    path: 'state get', summary: 'the desired state that this node holds', examples: ['stentorctl state get -o yaml'],
+    load: async () => (await import('./verbs/state.js')).get,
+  },
+  {
+    path: 'state diff', summary: 'where the kernel differs from the desired state; exit code 1 when it does', examples: ['stentorctl state diff'],
+    load: async () => (await import('./verbs/state.js')).diff,
+  },
+  {
+    path: 'policy status', summary: 'policies in the cluster: valid, enforced; exit code 1 when one is not', options: [['-n, --namespace <name>', 'only this namespace']],
+    examples: ['stentorctl policy status', 'stentorctl policy status -n default -o json'],
+    load: async () => (await import('./verbs/policy-status.js')).status,
+  },
+  {
+    path: 'completion', summary: 'a completion script for the shell', args: [['[shell]', 'bash (default) or zsh']],
+    examples: ['source <(stentorctl completion bash)'],
+    load: async () => (await import('./verbs/completion.js')).completion,
+  },
+];
