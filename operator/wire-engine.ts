@@ -57,6 +57,8 @@ export interface EngineParts {
   readonly onInSync: () => void;
 }
 
+type Report = Parameters<SessionEvents['onReport']>[1];
+
 interface LostNode {
   readonly unreachable: boolean;
   readonly faults: NodeProgress['faults'];
@@ -93,6 +95,8 @@ export class Engine implements SessionEvents {
   #tables: Tables = emptyTables();
   /** Rows that changed before in-sync. */
   #early = new Map<TableName, Set<string>>();
+  /** What agents reported before in-sync, the last of each: it can only be judged against the nodes once they are known. */
+  readonly #earlyReports = new Map<string, {readonly node: string; readonly report: Report}>();
   #inSync = false;
   #published: ClusterState | null = null;
   #ackScheduled = false;
@@ -133,6 +137,8 @@ export class Engine implements SessionEvents {
     this.#take(applied, batch.receivedAtMs);
     if (!first) return;
     this.#parts.log.info('in sync', {pods: this.#tables.pods.size, nodes: this.#tables.nodes.size, policies: this.#tables.policies.size});
+    for (const {node, report} of this.#earlyReports.values()) this.onReport(node, report);
+    this.#earlyReports.clear();
     this.#parts.onInSync();
     this.#after(this.#options.settleMs, () => {
       this.enforcement.settled();
@@ -166,7 +172,12 @@ export class Engine implements SessionEvents {
     this.#acknowledged();
   }
 
-  onReport(node: string, report: Parameters<SessionEvents['onReport']>[1]): void {
+  onReport(node: string, report: Report): void {
+    if (!this.#inSync) {
+      const about = report.kind === 'endpoint' ? `${report.report.namespace}/${report.report.name}` : '';
+      this.#earlyReports.set(`${node} ${report.kind} ${about}`, {node, report});
+      return;
+    }
     switch (report.kind) {
       case 'endpoint':
         this.#endpointReport(node, report.report);
