@@ -80,7 +80,11 @@ export class FolderWriter implements ObjectWriter {
   }
 
   async delete(name: ObjectName): Promise<void> {
-    rmSync(this.#path(name.kind, name.namespace, name.name), {force: true});
+    if (name.kind !== 'daemonset') {
+      rmSync(this.#path(name.kind, name.namespace, name.name), {force: true});
+      return;
+    }
+    for (const node of NODES) rmSync(this.#path('pod', name.namespace, daemonPodName(name.name, node.name)), {force: true});
   }
 
   async label(name: ObjectName, labels: Readonly<Record<string, string | null>>): Promise<void> {
@@ -116,6 +120,10 @@ export function filesPodCidr(index: number): string {
 
 const CLUSTER_KINDS: ReadonlySet<string> = new Set(['Namespace', 'Node', 'CiliumClusterwideNetworkPolicy', 'CiliumBGPPeeringPolicy', 'CiliumNode', 'CiliumIdentity']);
 
+function daemonPodName(daemonSet: string, node: string): string {
+  return `${daemonSet}-${node}`;
+}
+
 interface DaemonSetTemplate {
   readonly template?: {readonly metadata?: {readonly labels?: Readonly<Record<string, string>>}; readonly spec?: Readonly<Record<string, unknown>>};
 }
@@ -126,7 +134,7 @@ function expand(object: KubeObject): readonly KubeObject[] {
   const {template} = object['spec'] as DaemonSetTemplate;
   return NODES.map((node) => ({
     apiVersion: 'v1', kind: 'Pod',
-    metadata: {name: `${object.metadata.name}-${node.name}`, namespace: object.metadata.namespace ?? 'default', labels: template?.metadata?.labels ?? {}},
+    metadata: {name: daemonPodName(object.metadata.name, node.name), namespace: object.metadata.namespace ?? 'default', labels: template?.metadata?.labels ?? {}},
     spec: {...template?.spec, nodeName: node.name},
   }));
 }
