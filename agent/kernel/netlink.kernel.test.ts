@@ -10,7 +10,7 @@ import {currentNetns, inNetns, openNetns} from './netns.js';
 import {Netlink} from './netlink.js';
 import type {NetlinkChange} from './netlink-watch.js';
 import {RTPROT_STENTOR, RT_TABLE_MAIN} from './rtnetlink.js';
-import {passProgram} from './test-program.js';
+import {passProgram} from './smallest-program.js';
 
 let node: TestNetns;
 let pod: TestNetns;

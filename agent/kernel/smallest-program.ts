@@ -1,4 +1,4 @@
-// Tests and probes: the smallest programs, without a compiler.
+// For probes and tests: the smallest programs, without a compiler.
 
 import {native} from '../../bpf-native/index.js';
 import {BpfProgram} from './bpf.js';
