@@ -1,6 +1,6 @@
 // The agent's options. The only reader of its environment.
 
-import {join} from 'node:path';
+import {dirname, join} from 'node:path';
 import type {ConfigOf, ConfigResult, OptionTable} from '../lib/run/config.js';
 import {loadConfig} from '../lib/run/config.js';
 import {StentorError} from '../lib/core/errors.js';
@@ -8,7 +8,7 @@ import type {LogLevel} from '../lib/run/log.js';
 import type {CompileOptions} from './compile/input.js';
 import {MONITOR_AGGREGATION} from './maps/runtime-config.js';
 import type {MapSizes} from './maps/registry.js';
-import {SMALL_SIZES, withSizes} from './maps/registry.js';
+import {POLICY_INNER_MAP, SMALL_SIZES, withSizes} from './maps/registry.js';
 
 /** From `dist/agent` to the root of the build. */
 const ROOT = join(import.meta.dirname, '..', '..');
@@ -63,7 +63,7 @@ export const AGENT_OPTIONS = {
   'bpf-map-profile': {kind: 'string', default: 'default', values: ['default', 'small'], help: 'sizes of the maps; small: many nodes on one machine', group: MAPS},
   'bpf-ipcache-max': mapSize('cilium_ipcache'),
   'bpf-lxc-max': mapSize('endpoints of this node'),
-  'bpf-policy-map-max': {kind: 'integer', default: 16_384, min: 256, max: 65_536, help: 'entries of one policy map', group: MAPS},
+  'bpf-policy-map-max': {kind: 'integer', default: POLICY_INNER_MAP.maxEntries, min: 256, max: POLICY_INNER_MAP.maxEntries, help: 'entries of one policy map', group: MAPS},
   'bpf-ct-global-tcp-max': mapSize('tracked TCP connections'),
   'bpf-ct-global-any-max': mapSize('tracked flows of other protocols'),
   'bpf-nat-global-max': mapSize('cilium_snat_v4_external'),
@@ -85,7 +85,7 @@ export const AGENT_OPTIONS = {
   'cni-pod-wait': duration('2s', PODS, 'how long CNI ADD waits for the operator to know the pod; then it is reserved:init'),
   'cni-span-wait': duration('100ms', PODS, 'how long CNI ADD waits for the other nodes to know the address'),
   'cni-settle-wait': {kind: 'duration', default: '20s', minMs: 100, help: 'how long CNI ADD waits for the kernel to hold everything', group: PODS},
-  'cni-delete-queue': {kind: 'string', default: '/var/run/stentor/deleteQueue', help: 'folder of the deletes that came while there was no agent', group: PODS},
+  'cni-delete-queue': {kind: 'string', default: '', help: 'folder of the deletes that came while there was no agent; empty = deleteQueue beside the socket', group: PODS},
 } as const satisfies OptionTable;
 
 export type AgentConfig = ConfigOf<typeof AGENT_OPTIONS>;
@@ -111,6 +111,11 @@ function checkTogether(config: AgentConfig): void {
   const ring = config['bpf-events-bytes'];
   if (ring !== 0 && (ring < 4096 || (ring & (ring - 1)) !== 0)) invalid('--bpf-events-bytes is not a power of two from 4096');
   if (!/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/.test(config['node-name'])) invalid('--node-name is not a node name of Kubernetes');
+}
+
+/** Where the plugin leaves deletes; without an option of its own it looks beside the socket too. */
+export function deleteQueueOf(config: AgentConfig): string {
+  return config['cni-delete-queue'] === '' ? join(dirname(config['api-socket']), 'deleteQueue') : config['cni-delete-queue'];
 }
 
 export function logLevelOf(config: AgentConfig): LogLevel {

@@ -26,7 +26,7 @@ import {hostLinkPattern, PodAttacher} from './cni/attach.js';
 import {Ipam} from './cni/ipam.js';
 import {CniServer} from './cni/server.js';
 import type {AgentConfig} from './config.js';
-import {compileOptionsOf, endpointIdMax, mapSizesOf} from './config.js';
+import {compileOptionsOf, deleteQueueOf, endpointIdMax, mapSizesOf} from './config.js';
 import type {BpfMap} from './kernel/bpf.js';
 import {Netlink} from './kernel/netlink.js';
 import type {MapName} from './maps/registry.js';
@@ -395,7 +395,7 @@ async function watchLost({maps, monitor, context}: Built, signal: AbortSignal): 
 
 /** Deletes that came while there was no agent. A file goes when its delete was answered, whatever the answer. */
 async function replayDeletes({config, cni, context}: Built): Promise<void> {
-  const folder = config['cni-delete-queue'];
+  const folder = deleteQueueOf(config);
   const names = (await readdir(folder).catch(() => [])).filter((name) => name.endsWith('.del'));
   for (const name of names) {
     const path = join(folder, name);

@@ -225,6 +225,14 @@ describe('policy', () => {
     expect(innerEntries(10)).toEqual(expected(policy(1002, [22])));
   });
 
+  test('endpoints of one identity whose policies differ (named ports) have maps of their own', async () => {
+    const [a, b] = [policy(1001, [8080, 1]), policy(1001, [9090, 2])];
+    await apply(state({policySlots: new Map([[7, a], [8, b], [9, a]])}));
+    expect(slots()[7]).toBe(slots()[9]);
+    expect(slots()[7]).not.toBe(slots()[8]);
+    expect([innerEntries(7), innerEntries(8)]).toEqual([expected(a), expected(b)]);
+  });
+
   test('a policy that does not fit is blamed; the endpoint keeps the one it has, a new endpoint drops', async () => {
     await apply(state());
     const before = slots();

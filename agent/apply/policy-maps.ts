@@ -2,7 +2,6 @@
 
 import {StentorError} from '../../lib/core/errors.js';
 import {difference} from '../../lib/core/delta.js';
-import {invariant} from '../../lib/core/invariant.js';
 import type {ResourceName} from '../../lib/desired/node-state.js';
 import type {MapContent, MapEntry, PolicyMapContent} from '../compile/kernel-state.js';
 import {BpfMap} from '../kernel/bpf.js';
@@ -157,15 +156,17 @@ function closeUnused(inner: Inner): void {
   if (inner.slots.size === 0) inner.map.close();
 }
 
+/** Endpoints of one subject share a map when their content is equal: where named ports resolve otherwise it is not. */
 function byContent(entries: readonly (readonly [number, PolicyMapContent])[]): Map<PolicyMapContent, Set<number>> {
-  const groups = new Map<number, {content: PolicyMapContent; slots: Set<number>}>();
+  const bySubject = new Map<number, {readonly content: PolicyMapContent; readonly slots: Set<number>}[]>();
   for (const [slot, content] of entries) {
-    const group = groups.get(content.subject) ?? {content, slots: new Set()};
-    invariant(group.content === content || sameContent(group.content.entries, content.entries), 'one subject, one policy', {subject: content.subject});
-    group.slots.add(slot);
-    groups.set(content.subject, group);
+    const groups = bySubject.get(content.subject) ?? [];
+    bySubject.set(content.subject, groups);
+    const group = groups.find((other) => other.content === content || sameContent(other.content.entries, content.entries));
+    if (group === undefined) groups.push({content, slots: new Set([slot])});
+    else group.slots.add(slot);
   }
-  return new Map([...groups.values()].map(({content, slots}) => [content, slots]));
+  return new Map([...bySubject.values()].flat().map(({content, slots}) => [content, slots]));
 }
 
 function openInner(id: number): Inner {

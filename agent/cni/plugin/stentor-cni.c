@@ -21,7 +21,8 @@
 #include <unistd.h>
 
 #define DEFAULT_SOCKET "/var/run/stentor/agent.sock"
-#define DEFAULT_QUEUE "/var/run/stentor/deleteQueue"
+/* Beside the socket, unless the configuration names another folder. */
+#define QUEUE_NAME "deleteQueue"
 #define DEFAULT_TIMEOUT_S 90
 #define INPUT_MAX (1u << 20)
 #define ANSWER_MAX (4u << 20)
@@ -311,14 +312,30 @@ static bool queue_delete(const char *dir, const struct buffer *body)
 	return queued;
 }
 
-static int without_agent(const char *version, const char *input, const struct buffer *body, const char *details)
+static void default_queue(const char *socket_path, char *queue, size_t size)
 {
-	const char *command = getenv("CNI_COMMAND");
-	char queue[4096] = DEFAULT_QUEUE;
+	const char *slash = strrchr(socket_path, '/');
+	int folder = slash ? (int)(slash - socket_path) : 0;
+
+	snprintf(queue, size, "%.*s/%s", folder, socket_path, QUEUE_NAME);
+}
+
+struct call {
+	const char *version;
+	const char *config;
+	const char *socket_path;
+	const struct buffer *body;
+};
+
+static int without_agent(const struct call *call, const char *details)
+{
+	const char *command = getenv("CNI_COMMAND"), *version = call->version;
+	char queue[4096];
 
 	if (command && strcmp(command, "DEL") == 0) {
-		find_member(input, "deleteQueueDir", queue, sizeof(queue));
-		if (queue_delete(queue, body))
+		default_queue(call->socket_path, queue, sizeof(queue));
+		find_member(call->config, "deleteQueueDir", queue, sizeof(queue));
+		if (queue_delete(queue, call->body))
 			return 0;
 		return fail(version, CNI_TRY_AGAIN, "the agent is not reachable and the delete could not be queued", details);
 	}
@@ -361,5 +378,6 @@ int main(void)
 	} else {
 		snprintf(details, sizeof(details), "%s: %s", socket_path, strerror(-fd));
 	}
-	return without_agent(version, config, &body, details);
+	const struct call call = {.version = version, .config = config, .socket_path = socket_path, .body = &body};
+	return without_agent(&call, details);
 }
