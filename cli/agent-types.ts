@@ -6,10 +6,11 @@ export interface AgentStatus {
   readonly ok: boolean;
   readonly node: string;
   readonly version: string;
-  readonly operator: {readonly connected: boolean; readonly address: string; readonly version: string; readonly lastAckSequence: number; readonly stateVersion: string};
-  readonly routingMode: 'native' | 'tunnel';
+  readonly operator: {readonly connected: boolean; readonly address: string; readonly version: string | null; readonly lastAckSequence: number | null; readonly stateVersion: string};
+  /** Null until there is a desired state. */
+  readonly routingMode: 'native' | 'tunnel' | null;
   readonly devices: readonly string[];
-  readonly masquerade: {readonly enabled: boolean; readonly mode: string; readonly entries: number; readonly source: string; readonly hold: string | null};
+  readonly masquerade: {readonly enabled: boolean; readonly mode: string; readonly entries: number; readonly source: string | null; readonly hold: string | null};
   readonly ipam: {readonly podCidrs: readonly string[]; readonly allocated: number; readonly capacity: number; readonly addresses: readonly {readonly ip: string; readonly owner: string}[]};
   readonly endpoints: {readonly total: number; readonly ready: number};
   readonly maps: readonly {readonly name: string; readonly entries: number; readonly maxEntries: number}[];
@@ -81,6 +82,17 @@ export interface MonitorRecord {
   readonly count?: number;
 }
 
+/** Keys in hex. `held`: the map is left as it is on purpose. */
+export interface StateDiff {
+  readonly maps: readonly {
+    readonly name: string;
+    readonly held: boolean;
+    readonly missing: readonly string[];
+    readonly different: readonly string[];
+    readonly extra: readonly string[];
+  }[];
+}
+
 /** What each endpoint answers. */
 export interface AgentAnswers {
   readonly '/v1/status': AgentStatus;
@@ -91,5 +103,5 @@ export interface AgentAnswers {
   readonly '/v1/bgp/routes': readonly BgpRouteStatus[];
   readonly '/v1/policy-origins': readonly PolicyOriginsOf[];
   readonly '/v1/state': unknown;
-  readonly '/v1/state/diff': unknown;
+  readonly '/v1/state/diff': StateDiff;
 }

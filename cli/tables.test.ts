@@ -11,7 +11,7 @@ import {displayWidth, tabwriter} from './tabwriter.js';
 import {nextWords} from './verbs/completion.js';
 import {durationText} from './verbs/common.js';
 import {monitorLine} from './verbs/monitor.js';
-import {holdsSomething} from './verbs/state.js';
+import {differs} from './verbs/state.js';
 import {statusText} from './verbs/status.js';
 import {VERBS} from './verbs.js';
 
@@ -154,13 +154,14 @@ describe('monitor lines', () => {
 
 test('status for people', () => {
   expect(statusText({...STATUS, operator: {...STATUS.operator, connected: false}}, true)).toContain('not connected (last 10.0.0.1:7443)');
+  expect(statusText({...STATUS, routingMode: null, operator: {...STATUS.operator, version: null, lastAckSequence: null}}, false)).not.toContain('null');
   expect(statusText(STATUS, false)).toContain('BGP:             AS 65005: 1/1 established\n');
 });
 
 test('small things', () => {
   expect([durationText(0), durationText(59), durationText(1315), durationText(3600)]).toEqual(['0s', '59s', '21m55s', '1h0m0s']);
-  expect(holdsSomething({maps: [], routes: {missing: []}})).toBe(false);
-  expect(holdsSomething({maps: [], routes: {missing: [{prefix: 'x'}]}})).toBe(true);
+  const same = {name: 'cilium_ipcache', held: false, missing: [], different: [], extra: []};
+  expect([differs(same), differs({...same, extra: ['00']})]).toEqual([false, true]);
   expect(nextWords(VERBS).get('bpf')).toContain('ipcache');
   expect(nextWords(VERBS).get('bpf policy')).toEqual(['list']);
 });

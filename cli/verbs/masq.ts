@@ -17,10 +17,10 @@ export const masq: Verb = async ({common, io}) => {
   if (common.format === 'name') io.out(nonMasqueradeCidrs.map((prefix) => `${prefix}\n`).join(''));
   else if (common.format !== 'table' && common.format !== 'wide') await printValue(io, common.format, value);
   else {
-    const {enabled, mode, source, hold} = answer?.masquerade ?? {enabled: null, mode: '', source: '', hold: null};
+    const {enabled, mode, source, hold} = answer?.masquerade ?? {enabled: null, mode: '', source: null, hold: null};
     io.out(tabwriter([
       ['Masquerading:', enabled === null ? 'unknown: the agent does not answer' : enabled ? mode : 'disabled'],
-      ...(source === '' ? [] : [['Exceptions from:', source]]),
+      ...(source === null ? [] : [['Exceptions from:', source]]),
       ...(hold === null ? [] : [['Held:', hold]]),
       ['Exceptions:', nonMasqueradeCidrs[0] ?? 'none'],
       ...nonMasqueradeCidrs.slice(1).map((prefix) => ['', prefix]),

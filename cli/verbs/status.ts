@@ -42,10 +42,10 @@ export function statusText(status: AgentStatus, verbose: boolean): string {
   const lines: (readonly [string, string])[] = [
     ['Node:', `${status.node}, agent ${status.version}`],
     ['Status:', status.ok ? 'OK' : 'degraded'],
-    ['Operator:', operator.connected ? `connected to ${operator.address} (${operator.version}), acknowledged ${operator.lastAckSequence}` : `not connected (last ${operator.address}); the node goes on with what it holds`],
+    ['Operator:', operatorText(operator)],
     ['Desired state:', operator.stateVersion === '' ? 'none yet' : operator.stateVersion],
-    ['Routing:', `${status.routingMode}   [${status.devices.join(', ')}]`],
-    ['Masquerading:', masquerade.enabled ? `${masquerade.mode}, ${masquerade.entries} exceptions from ${masquerade.source}${held}` : 'disabled'],
+    ['Routing:', `${status.routingMode ?? 'not known yet'}   [${status.devices.join(', ')}]`],
+    ['Masquerading:', masquerade.enabled ? `${masquerade.mode}, ${masquerade.entries} exceptions from ${masquerade.source ?? 'nowhere yet'}${held}` : 'disabled'],
     ['IPAM:', `${ipam.allocated}/${ipam.capacity} allocated from ${ipam.podCidrs.join(', ') || 'no PodCIDR'}`],
     ['Endpoints:', `${endpoints.ready}/${endpoints.total} ready`],
     ['BGP:', status.bgp.length === 0 ? 'no instance' : status.bgp.map(({asn, established, peers}) => `AS ${asn}: ${established}/${peers} established`).join(', ')],
@@ -59,6 +59,12 @@ export function statusText(status: AgentStatus, verbose: boolean): string {
   }
   if (verbose) parts.push(...details(status));
   return parts.join('\n');
+}
+
+function operatorText({connected, address, version, lastAckSequence}: AgentStatus['operator']): string {
+  const where = address === '' ? 'files' : `${address}${version === null ? '' : ` (${version})`}`;
+  if (!connected) return `not connected${address === '' ? '' : ` (last ${address})`}; the node goes on with what it holds`;
+  return `connected to ${where}${lastAckSequence === null ? '' : `, acknowledged ${lastAckSequence}`}`;
 }
 
 function details({ipam, maps, features, controllers}: AgentStatus): readonly string[] {
