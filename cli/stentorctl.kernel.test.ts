@@ -166,12 +166,18 @@ describe('the cilium shim', () => {
   });
 });
 
-test('a call takes less than 0.3 s', () => {
-  const times = Array.from({length: 5}, () => {
+// 0.3 s on a quiet machine is about ten bare starts of Node; as a ratio it also holds on a busy one.
+test('a call costs few times what Node costs to start', () => {
+  const timed = (call: () => unknown): number => {
     const start = performance.now();
-    run('stentorctl', 'bpf', 'ipmasq', 'list');
+    call();
     return performance.now() - start;
-  }).sort((a, b) => a - b);
-  console.info(`stentorctl bpf ipmasq list: ${Math.round(times[2] ?? 0)} ms`);
-  expect(times[0]).toBeLessThan(300);
+  };
+  const pairs = Array.from({length: 7}, () => ({
+    bare: timed(() => spawnSync(process.execPath, ['-e', '0'])), call: timed(() => run('stentorctl', 'bpf', 'ipmasq', 'list')),
+  }));
+  const bare = Math.min(...pairs.map((pair) => pair.bare));
+  const call = Math.min(...pairs.map((pair) => pair.call));
+  console.info(`stentorctl bpf ipmasq list: ${Math.round(call)} ms, Node alone ${Math.round(bare)} ms`);
+  expect(call / bare).toBeLessThan(8);
 });
