@@ -11,7 +11,7 @@ export interface DebugParts {
   readonly engine: Engine;
   readonly store: DesiredStore;
   readonly server: StreamServer;
-  readonly source: () => ClusterSource | null;
+  readonly source: ClusterSource;
 }
 
 /** null: there is no such thing. */
@@ -34,13 +34,13 @@ export function debugView(parts: DebugParts, path: string): unknown {
       return Object.fromEntries(sortedEntries(engine.tables.policies).map(([key, fact]) => [key, policyView(engine, key, fact.generation)]));
     case 'cluster-state': {
       const {identities, nodes, endpoints, policyStatuses, events} = engine.clusterState;
-      const problems = parts.source()?.applier?.problems() ?? [];
+      const problems = parts.source.applier?.problems() ?? [];
       return {problems, ...Object.fromEntries(Object.entries({identities, nodes, endpoints, policyStatuses, events}).map(([key, map]) => [key, Object.fromEntries(sortedEntries<unknown>(map))]))};
     }
     case 'bgp':
       return {findings: engine.compiler.bgpFindings()};
     case 'feed':
-      return parts.source()?.feedStatus() ?? null;
+      return parts.source.feedStatus();
     default:
       return null;
   }

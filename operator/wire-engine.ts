@@ -125,6 +125,13 @@ export class Engine implements SessionEvents {
     return this.#cluster.state;
   }
 
+  /** Pods on nodes, not of the host's network, that have no address from an agent. */
+  unmanagedPods(): number {
+    let count = 0;
+    for (const {workload, addresses} of this.compiler.endpoints.all.values()) if (workload !== null && workload.node !== null && addresses.length === 0) count++;
+    return count;
+  }
+
   stop(): void {
     this.#stop.abort(new Error('stopping'));
     for (const wait of this.#spanWaits) wait.limit.abort(new Error('stopping'));

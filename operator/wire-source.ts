@@ -14,6 +14,8 @@ import {installCrds} from './apply/crds.js';
 import {FileTarget} from './apply/file-target.js';
 import {KubeTarget} from './apply/kube-target.js';
 import type {OperatorConfig} from './config.js';
+import type {CaMaterial} from './stream/ca.js';
+import {loadOrCreateSecretCa} from './stream/ca-secret.js';
 import type {Batch, KubeObject, WatchedKind} from './watch/feed-types.js';
 import {startKubeFeed, type Feed, type FeedStatus} from './watch/feed.js';
 import {startFileFeed, type FileFeed, type FileFeedParts} from './watch/files.js';
@@ -36,10 +38,14 @@ export interface ClusterSource {
   /** null: what should be written is only kept for looking at. */
   readonly applier: ClusterApplier | null;
   feedStatus(): FeedStatus | null;
+  /** The CA that is kept in the cluster; null when there is no API server. */
+  readonly loadCa: (() => Promise<CaMaterial>) | null;
   /** In start order. */
   readonly parts: readonly Part[];
 }
 
+/** For reading the CA's Secret, or making it. */
+const CA_TIMEOUT_MS = 30_000;
 const CRDS_DIR = join(import.meta.dirname, '../../crds');
 
 export function createSource(config: OperatorConfig, parts: SourceParts): Promise<ClusterSource> {
@@ -47,7 +53,11 @@ export function createSource(config: OperatorConfig, parts: SourceParts): Promis
 }
 
 export function masqueradeConfigMap(config: OperatorConfig): KindOptions['ipMasqConfigMap'] {
-  const [namespace = '', name = ''] = config['ip-masq-configmap'].split('/');
+  return namespacedName(config['ip-masq-configmap']);
+}
+
+function namespacedName(text: string): {readonly namespace: string; readonly name: string} {
+  const [namespace = '', name = ''] = text.split('/');
   return {namespace, name};
 }
 
@@ -73,6 +83,7 @@ async function fileSource(config: OperatorConfig, parts: SourceParts): Promise<C
   const applier = target === null ? null : createApplier(parts, target);
   return {
     applier,
+    loadCa: null,
     feedStatus: () => feed?.status() ?? null,
     parts: [
       ...(applier === null ? [] : [applierPart(applier, parts)]),
@@ -104,6 +115,7 @@ async function kubeSource(config: OperatorConfig, parts: SourceParts): Promise<C
   };
   return {
     applier,
+    loadCa: () => loadOrCreateSecretCa(namespacedName(config['ca-secret']), client, clock.now(), AbortSignal.timeout(CA_TIMEOUT_MS)),
     feedStatus: () => feed?.status() ?? null,
     parts: [
       {name: 'client', start: () => undefined, stop: () => client.close()},

@@ -14,7 +14,7 @@ import {DesiredStore} from './desired/store.js';
 import {decoders, type DecoderOptions} from './model/decoders.js';
 import {startObserveServer} from './observe/http.js';
 import {createMetrics, type OperatorMetrics} from './observe/metrics.js';
-import {issueServerKeys} from './stream/ca-files.js';
+import {issueServerKeys, loadOrCreateCa} from './stream/ca-files.js';
 import {StreamServer, type ServerKeys} from './stream/server.js';
 import {debugView} from './wire-debug.js';
 import {Engine, type EngineObserver} from './wire-engine.js';
@@ -55,27 +55,30 @@ export async function wireOperator(config: OperatorConfig, parts: OperatorParts)
   const {log, lifecycle, fail, clock = realClock} = parts;
   const metrics = createMetrics();
   const store = new DesiredStore();
-  const keys = await serverKeys(config, clock);
-  let source: ClusterSource | null = null;
+  // Called back only after the lifecycle was started, when everything below exists.
+  const source = await createSource(config, {
+    clock, log, fail, onBatch: (batch) => engine.onBatch(batch), onLeading: (leading, leader) => {
+      metrics.leading.set({name: config['lease-name']}, leading ? 1 : 0);
+      server.setLeading(leading, leader);
+    },
+    onApiCall: (verb, code, seconds) => metrics.apiCallSeconds.observe({verb, code}, seconds),
+    onWrite: (kind, verb, result) => metrics.writes.add({kind, verb, result}),
+  });
   const engine: Engine = new Engine(engineOptions(config), {
     store, clock, log, observer: observerOf(metrics),
     sessions: {get: (node) => server.session(node), all: () => server.sessions(), spanAck: (node, ack) => server.spanAck(node, ack)},
-    onClusterState: (state) => source?.applier?.set(state),
+    onClusterState: (state) => source.applier?.set(state),
     onInSync: () => server.serve(),
   });
   const server = new StreamServer({
     listen: config.listen, operatorVersion: VERSION, sessionsMax: config['sessions-max'], snapshotsMax: config['snapshots-max'],
     inFlightMax: config['in-flight-max'], chunkBytes: config['chunk-bytes'], messageBytesMax: config['message-bytes-max'],
     helloTimeoutMs: config['hello-timeout'], keepaliveMs: config.keepalive,
-  }, {store, keys, clock, log, events: engine});
-  source = await createSource(config, {
-    clock, log, fail, onBatch: (batch) => engine.onBatch(batch), onLeading: (leading, leader) => server.setLeading(leading, leader),
-    onApiCall: (verb, code, seconds) => metrics.apiCallSeconds.observe({verb, code}, seconds),
-    onWrite: (kind, verb, result) => metrics.writes.add({kind, verb, result}),
-  });
+  }, {store, clock, log, events: engine, keys: () => serverKeys(config, source, clock)});
+  requireKeys(config, source);
   collectGauges(metrics, {engine, server, store, source});
   const addresses = {grpc: '', http: ''};
-  const debug = {engine, store, server, source: () => source};
+  const debug = {engine, store, server, source};
   lifecycle.add(httpPart(config, {engine, metrics, addresses, debug: (path) => debugView(debug, path)}));
   lifecycle.add({
     name: 'stream',
@@ -99,11 +102,16 @@ function engineOptions(config: OperatorConfig): ConstructorParameters<typeof Eng
   };
 }
 
-async function serverKeys(config: OperatorConfig, clock: Clock): Promise<ServerKeys> {
-  const {'tls-dir': dir, 'ca-dir': caDir} = config;
-  if (dir !== '') return readKeyMaterial({ca: join(dir, 'ca.crt'), cert: join(dir, 'tls.crt'), key: join(dir, 'tls.key')});
-  if (caDir !== '') return issueServerKeys(caDir, config['server-names'], clock.now());
+function requireKeys(config: OperatorConfig, source: ClusterSource): void {
+  if (config['tls-dir'] !== '' || config['ca-dir'] !== '' || source.loadCa !== null) return;
   throw new StentorError('CONFIG_INVALID', 'agents are served over mTLS only: --tls-dir or --ca-dir is required', {hint: 'see --help'});
+}
+
+async function serverKeys(config: OperatorConfig, source: ClusterSource, clock: Clock): Promise<ServerKeys> {
+  const {'tls-dir': dir, 'ca-dir': caDir, 'server-names': names} = config;
+  if (dir !== '') return readKeyMaterial({ca: join(dir, 'ca.crt'), cert: join(dir, 'tls.crt'), key: join(dir, 'tls.key')});
+  const ca = caDir === '' && source.loadCa !== null ? await source.loadCa() : await loadOrCreateCa(caDir, clock.now());
+  return issueServerKeys(ca, names, clock.now());
 }
 
 function observerOf(metrics: OperatorMetrics): EngineObserver {
@@ -126,6 +134,7 @@ function collectGauges(metrics: OperatorMetrics, parts: {engine: Engine; server:
     metrics.revision.set({}, store.revision);
     metrics.policiesPending.set({}, engine.enforcement.pendingCount);
     metrics.writesPending.set({}, source.applier?.pending ?? 0);
+    metrics.unmanagedPods.set({}, engine.unmanagedPods());
     for (const [table, rows] of Object.entries(engine.tables)) metrics.rows.set({table}, rows.size);
   });
 }

@@ -118,9 +118,11 @@ const POLICED = state([...READ_BACK.objects.values()].map(({kind, object}): [Wat
   [...READ_BACK.reports.values()]);
 const MOVED = state([...NODES, pod('web', 'b', {app: 'web'}), pod('db', 'b', {app: 'db', tier: 'x'}), WEB, DB, identity(900, {'k8s:app': 'web'}, '2024-01-01T00:00:00Z'),
   WEB_TO_DB, slice('10.1.5.10')], [report('web', 'b', '10.98.1.5')]);
+const LABELLED = state([...READ_BACK.objects.values()].map(({kind, object}): [WatchedKind, KubeObject] => [kind, object]).concat([
+  ['Namespace', {metadata: {name: 'default', labels: {team: 'x'}}}], identity(3000, {'k8s:app': 'web', 'k8s:io.cilium.k8s.namespace.labels.team': 'x'}), WEB_TO_DB]), [...READ_BACK.reports.values()]);
 const ONE_NODE = state([node('b', '10.1.8.10', '10.98.7.0/24'), pod('db', 'b', {app: 'db'}), DB, CIDRS, slice('10.98.7.9')]);
 
-describe.each(Object.entries(walks([PODS, READ_BACK, POLICED, MOVED, ONE_NODE], EMPTY)))('pods, identities, policies, moves (%s)', (_how, walk) => {
+describe.each(Object.entries(walks([PODS, READ_BACK, POLICED, MOVED, LABELLED, ONE_NODE], EMPTY)))('pods, identities, policies, moves (%s)', (_how, walk) => {
   test('the nodes hold what a compiler that starts here would give them', () => {
     const bench = new Bench();
     for (const step of walk) {
@@ -147,6 +149,15 @@ describe('identities', () => {
     const taken = wanted[0]?.[0] ?? 0;
     bench.go(state([...NODES, pod('web', 'a', {app: 'web'}), pod('db', 'b', {app: 'db'}), identity(taken, {'k8s:other': 'set'})]));
     expect([...bench.compiler.identities.desired().keys()]).not.toContain(String(taken));
+  });
+
+  test('labels of the namespace are part of the identity', () => {
+    const bench = new Bench();
+    bench.go(READ_BACK);
+    expect(bench.on('a', 'endpoint/default/web')).toMatchObject({identity: 1000});
+    bench.go(LABELLED);
+    expect(bench.on('a', 'endpoint/default/web')).toMatchObject({identity: 3000});
+    expect(bench.on('b', 'ipcache/10.98.0.5/32')).toMatchObject({identity: 3000});
   });
 
   test('of two objects with one label set the oldest counts', () => {
@@ -292,6 +303,29 @@ describe('bgp', () => {
     const bench = new Bench();
     bench.go(state([...NODES, peering('bad', '2025-01-01T00:00:00Z', rack0, {neighbors: [{peerAddress: '10.1.5.1/24', peerASN: 1, holdTimeSeconds: 9}]})]));
     expect(bench.on('a', 'speaker/speaker')).toMatchObject({instances: []});
+  });
+
+  test('attributes differ by neighbor: one advertisement for each set of them', () => {
+    const bench = new Bench();
+    const attributes = [{selectorType: 'PodCIDR', selector: {matchLabels: {rack: 'rack0'}}, localPreference: 50}];
+    const neighbors = [{peerAddress: '10.1.5.1/24', peerASN: 65005}, {peerAddress: '10.1.5.2/24', peerASN: 65005, advertisedPathAttributes: attributes}];
+    bench.go(state([...NODES, peering('all', '2025-01-01T00:00:00Z', undefined, {neighbors})]));
+    expect(bench.on('a', 'speaker/speaker')).toMatchObject({instances: [{advertisements: [
+      {prefix: '10.98.0.0/24', peers: ['10.1.5.2'], localPreference: 50}, {prefix: '10.98.0.0/24', peers: ['10.1.5.1'], localPreference: null},
+    ]}]});
+    expect(bench.on('b', 'speaker/speaker')).toMatchObject({instances: [{advertisements: [{prefix: '10.98.1.0/24', peers: [], localPreference: null}]}]});
+  });
+
+  test.each([
+    ['router-id=1.2.3.4,local-port=1790,new=x', {instances: [{routerId: '1.2.3.4', listenPort: 1790}]}],
+    ['router-id=1.2.3', {instances: []}],
+    ['local-port=70000', {instances: []}],
+  ])('the annotation %s', (annotation, expected) => {
+    const bench = new Bench();
+    const [, object] = node('a', '10.1.5.10', '10.98.0.0/24');
+    bench.go(state([['Node', {...object, metadata: {...object.metadata, annotations: {'cilium.io/bgp-virtual-router.65005': annotation}}}], peering('all', '2025-01-01T00:00:00Z', undefined)]));
+    expect(bench.on('a', 'speaker/speaker')).toMatchObject(expected);
+    expect(bench.compiler.bgpFindings().length).toBe(expected.instances.length === 0 ? 1 : 0);
   });
 
   test('a node that loses its label loses the speaker, others are untouched', () => {

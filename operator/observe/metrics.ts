@@ -15,6 +15,8 @@ export interface OperatorMetrics {
   readonly policiesPending: Gauge;
   readonly rows: Gauge<'table'>;
   readonly admissionQueue: Gauge;
+  readonly leading: Gauge<'name'>;
+  readonly unmanagedPods: Gauge;
   readonly apiCallSeconds: Histogram<'verb' | 'code'>;
   readonly writes: Counter<'kind' | 'verb' | 'result'>;
   readonly writesPending: Gauge;
@@ -38,6 +40,8 @@ export function createMetrics(): OperatorMetrics {
     policiesPending: own.gauge({name: 'policies_pending', help: 'Policies not in force on every node concerned'}),
     rows: own.gauge({name: 'table_rows', help: 'Objects known, by table', labels: ['table']}),
     admissionQueue: own.gauge({name: 'snapshot_queue', help: 'Agents that wait for their first state'}),
+    leading: process.gauge({name: 'leader_election_master_status', help: 'Whether this replica serves', labels: ['name']}),
+    unmanagedPods: process.gauge({name: 'unmanaged_pods', help: 'Running pods that no agent has reported'}),
     apiCallSeconds: own.histogram({name: 'api_call_seconds', help: 'Calls to the API server', labels: ['verb', 'code'], buckets: LATENCY_BUCKETS}),
     writes: own.counter({name: 'writes_total', help: 'Objects written to Kubernetes, or to --output', labels: ['kind', 'verb', 'result']}),
     writesPending: own.gauge({name: 'writes_pending', help: 'Objects that differ from what they should be'}),

@@ -5,7 +5,7 @@ import {join} from 'node:path';
 import {StentorError} from '../../lib/core/errors.js';
 import type {CaMaterial, IssuedKeys} from './ca.js';
 
-const CA_DAYS = 3650;
+export const CA_DAYS = 3650;
 export const CERTIFICATE_DAYS = 365;
 
 /** Reads the CA of `dir`; makes one when there is none. */
@@ -22,9 +22,9 @@ export async function loadOrCreateCa(dir: string, nowMs: number): Promise<CaMate
 }
 
 /** A fresh server certificate: it lives as long as the process. */
-export async function issueServerKeys(dir: string, names: readonly string[], nowMs: number): Promise<IssuedKeys> {
+export async function issueServerKeys(ca: CaMaterial, names: readonly string[], nowMs: number): Promise<IssuedKeys> {
   const {issueServer} = await import('./ca.js');
-  return issueServer(await loadOrCreateCa(dir, nowMs), names, {nowMs, validityDays: CERTIFICATE_DAYS});
+  return issueServer(ca, names, {nowMs, validityDays: CERTIFICATE_DAYS});
 }
 
 export async function writeIssued(dir: string, issued: IssuedKeys): Promise<void> {

@@ -48,7 +48,8 @@ export interface SessionEvents {
 
 export interface StreamServerParts {
   readonly store: DesiredStore;
-  readonly keys: ServerKeys;
+  /** Asked for when listening begins. */
+  readonly keys: () => Promise<ServerKeys>;
   readonly clock: Clock;
   readonly log: Log;
   readonly events: SessionEvents;
@@ -96,7 +97,7 @@ export class StreamServer {
 
   /** Where it listens, with the real port. */
   async listen(): Promise<string> {
-    const {ca, cert, key} = this.#parts.keys;
+    const {ca, cert, key} = await this.#parts.keys();
     const credentials = grpc.ServerCredentials.createSsl(ca, [{cert_chain: cert, private_key: key}], true);
     const port = await new Promise<number>((resolve, reject) => {
       this.#server.bindAsync(this.#options.listen, credentials, (error, bound) => {
