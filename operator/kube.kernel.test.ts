@@ -178,8 +178,8 @@ describe('applier', () => {
     await second.whenIdle();
     expect(more).toEqual([]);
 
-    const transition = (): unknown => (objects.get('CiliumNetworkPolicy/default/one')?.['status'] as {conditions: {lastTransitionTime: string; type: string}[]})
-      .conditions.find(({type}) => type === 'Valid')?.lastTransitionTime;
+    const transition = (): unknown => (objects.get('CiliumNetworkPolicy/default/one')?.['status'] as {conditions: {lastTransitionTime: string; type: string}[]} | undefined)
+      ?.conditions.find(({type}) => type === 'Valid')?.lastTransitionTime;
     const before = transition();
     second.set({...stateFor(written, 'False'), events: new Map()});
     await eventually(() => (JSON.stringify(objects.get('CiliumNetworkPolicy/default/one')?.['status']).includes('"False"') ? true : null));
