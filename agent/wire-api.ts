@@ -195,6 +195,10 @@ export class AgentView implements EventNames {
     return uplinks({config, options: compile, facts: {endpoints: endpoints.all, links: links.all, localIdentities: engine.localIdentities}}).map(({name}) => name);
   }
 
+  features(): ReturnType<ViewParts['features']> {
+    return this.#parts.features();
+  }
+
   routerAddress(): string | null {
     return routerAddress(this.#parts.engine.config?.podCidrs ?? []);
   }

@@ -29,6 +29,8 @@ import type {AgentConfig} from './config.js';
 import {compileOptionsOf, deleteQueueOf, endpointIdMax, mapSizesOf} from './config.js';
 import type {BpfMap} from './kernel/bpf.js';
 import {Netlink} from './kernel/netlink.js';
+import type {Feature} from './kernel/probe.js';
+import {missingFeatures, probeFeatures} from './kernel/probe.js';
 import type {MapName} from './maps/registry.js';
 import {endpointOwner} from './model/local.js';
 import {apiRoutes} from './observe/api.js';
@@ -145,6 +147,7 @@ interface Late {
 async function buildAgent(config: AgentConfig, context: Context): Promise<Built> {
   const {log, clock} = context;
   const late: Late = {client: null, counts: null, peers: [], sweep: null, nodeReport: ''};
+  const features = await requiredFeatures(config['bpf-root']);
   const netlink = Netlink.open();
   const maps = openMapSet({root: config['bpf-root'], sizes: mapSizesOf(config)}, {log});
   const kernel = new KernelApply(
@@ -174,7 +177,7 @@ async function buildAgent(config: AgentConfig, context: Context): Promise<Built>
   const ports = podPorts(config, {...context, engine, endpoints, links, gc, late});
   const view = new AgentView({
     node: config['node-name'], version: context.version, compile: compileOptionsOf(config), engine, endpoints, links, ipam, kernel, maps,
-    operator: () => late.client?.status ?? fileStatus(files), peers: () => late.peers, lastSweep: () => late.sweep, features: () => [],
+    operator: () => late.client?.status ?? fileStatus(files), peers: () => late.peers, lastSweep: () => late.sweep, features: () => features,
   });
   const monitor = new Monitor({queueMax: config['monitor-queue']}, {names: view, clock});
   const cni = new CniServer({attachments: new PodAttacher({netlink, ipam, endpoints, ports, log}), log});
@@ -192,6 +195,17 @@ async function buildAgent(config: AgentConfig, context: Context): Promise<Built>
     client?.report(peersMessage(peers.map(peerReport)));
   });
   return built;
+}
+
+/** What the datapath cannot do without. Everything else is probed for the status alone. */
+const REQUIRED_FEATURES = ['bpf', 'bpffs', 'lpm_trie', 'lru_hash', 'ringbuf', 'map_in_map', 'bpf_redirect_neigh', 'bpf_redirect_peer', 'tcx', 'rtnetlink'];
+
+async function requiredFeatures(bpfRoot: string): Promise<readonly Feature[]> {
+  const features = await probeFeatures({bpfRoot});
+  const missing = missingFeatures(features, REQUIRED_FEATURES);
+  if (missing.length === 0) return features;
+  throw new StentorError('KERNEL_FEATURES', `this kernel, or what this process may do, is not enough: ${missing.map(({name, reason}) => `${name} (${reason})`).join(', ')}`,
+    {kernel: release(), hint: 'run as root with CAP_BPF, CAP_NET_ADMIN and CAP_SYS_ADMIN on Linux 6.6 or newer'});
 }
 
 function readObjects(folder: string): {name: string; bytes: Uint8Array}[] {
@@ -267,7 +281,8 @@ function reportNode({engine, links, view, client}: Pick<Built, 'engine' | 'links
   const devices = view.devices();
   const report = {
     devices, addresses: devices.flatMap((name) => links.all.get(name)?.addresses ?? []).map((text) => text.slice(0, text.indexOf('/'))),
-    routerAddress: view.routerAddress() ?? '', routerMac: links.all.get('cilium_host')?.mac ?? '', kernel: release(), features: [],
+    routerAddress: view.routerAddress() ?? '', routerMac: links.all.get('cilium_host')?.mac ?? '', kernel: release(),
+    features: view.features().filter(({available}) => available).map(({name}) => name),
   };
   const text = JSON.stringify(report);
   if (text === late.nodeReport) return;
