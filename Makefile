@@ -76,6 +76,12 @@ build/lab-helper: $(wildcard e2e/harness/helper/*.c e2e/harness/helper/*.h)
 	@mkdir -p build
 	cc -std=gnu11 -O2 -static -pthread -Wall -Wextra -Werror $(filter %.c,$^) -o $@
 
+.PHONY: bench-tools
+bench-tools: build/bench/rr
+build/bench/rr: e2e/bench/rr.c
+	@mkdir -p $(@D)
+	cc -std=gnu11 -O2 -Wall -Wextra -Werror $< -o $@
+
 ts: | proto ## TypeScript to dist/
 	tsc -p .
 	@mkdir -p dist/proto && rm -rf dist/proto/gen && cp -r proto/gen dist/proto/gen
@@ -103,7 +109,7 @@ test-kernel: build ## Tests that load BPF programs and open namespaces (root)
 e2e: build tools ## End to end: real control plane, kernel, routers
 	$(JEST) --runInBand --testPathPatterns 'dist/e2e/'
 
-bench: build tools ## Ratios measured in one run, printed as a table
+bench: build tools bench-tools ## Ratios measured in one run, printed as a table
 	tools/run-lab.sh bench
 
 clean: ## What was built here (not the cache of the control plane)

@@ -1,5 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
 // Request/response over TCP, one byte each way: `rr server PORT`, `rr client ADDRESS PORT ROUNDS [connect]`.
-// The client prints one JSON line with nanoseconds; with `connect`, each round is connect + byte + byte + reset.
+// The client prints one JSON line with nanoseconds; with `connect`, each round is connect + byte + byte + reset. `rr calibrate` times
+// the machine itself.
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
@@ -9,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -118,6 +121,58 @@ static int measure(const char *host, int port, int rounds, int reconnect)
 	return 0;
 }
 
+#define LOAD_BYTES (64u << 20)
+#define LINE_WORDS (64 / sizeof(uint32_t))
+
+/* One cycle through all cache lines of 64 MB in random order: each load needs the one before. */
+static uint32_t *random_cycle(uint32_t lines)
+{
+	uint32_t *memory = malloc(LOAD_BYTES), *order = malloc(lines * sizeof(*order));
+	uint64_t state = 88172645463325252u;
+
+	if (!memory || !order)
+		fail("malloc");
+	for (uint32_t i = 0; i < lines; i++)
+		order[i] = i;
+	for (uint32_t i = lines - 1; i > 0; i--) {
+		uint32_t j, swap = order[i];
+
+		state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+		j = state % (i + 1);
+		order[i] = order[j];
+		order[j] = swap;
+	}
+	for (uint32_t i = 0; i < lines; i++)
+		memory[order[i] * LINE_WORDS] = order[(i + 1) % lines];
+	free(order);
+	return memory;
+}
+
+/* The machine itself: an empty system call and a random load, best of five. */
+static int calibrate(void)
+{
+	const uint32_t lines = LOAD_BYTES / 64, calls = 1000000, loads = 2000000;
+	uint32_t *memory = random_cycle(lines);
+	volatile uint32_t at = 0;
+	uint64_t syscall_ns = UINT64_MAX, load_ns = UINT64_MAX;
+
+	for (int round = 0; round < 5; round++) {
+		uint64_t start = now_ns(), took;
+
+		for (uint32_t i = 0; i < calls; i++)
+			syscall(SYS_getppid);
+		took = now_ns() - start;
+		syscall_ns = took < syscall_ns ? took : syscall_ns;
+		start = now_ns();
+		for (uint32_t i = 0; i < loads; i++)
+			at = memory[at * LINE_WORDS];
+		took = now_ns() - start;
+		load_ns = took < load_ns ? took : load_ns;
+	}
+	printf("{\"syscallNs\":%.1f,\"loadNs\":%.1f}\n", (double)syscall_ns / calls, (double)load_ns / loads);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	signal(SIGPIPE, SIG_IGN);
@@ -125,6 +180,8 @@ int main(int argc, char **argv)
 		serve(atoi(argv[2]));
 	if (argc >= 5 && !strcmp(argv[1], "client") && atoi(argv[4]) > 0)
 		return measure(argv[2], atoi(argv[3]), atoi(argv[4]), argc > 5 && !strcmp(argv[5], "connect"));
-	fprintf(stderr, "usage: rr server PORT | rr client ADDRESS PORT ROUNDS [connect]\n");
+	if (argc == 2 && !strcmp(argv[1], "calibrate"))
+		return calibrate();
+	fprintf(stderr, "usage: rr calibrate | rr server PORT | rr client ADDRESS PORT ROUNDS [connect]\n");
 	return 2;
 }
