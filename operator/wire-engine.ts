@@ -98,6 +98,8 @@ export class Engine implements SessionEvents {
   /** What agents reported before in-sync, the last of each: it can only be judged against the nodes once they are known. */
   readonly #earlyReports = new Map<string, {readonly node: string; readonly report: Report}>();
   #inSync = false;
+  /** Counts the terms of serving; 0 = none yet, odd = serving. */
+  #term = 0;
   #published: ClusterState | null = null;
   #ackScheduled = false;
 
@@ -147,8 +149,24 @@ export class Engine implements SessionEvents {
     for (const {node, report} of this.#earlyReports.values()) this.onReport(node, report);
     this.#earlyReports.clear();
     this.#parts.onInSync();
+    this.#settle();
+  }
+
+  /** A replica that does not serve knows nothing of the nodes: it judges nobody, and begins anew when it serves again. */
+  setLeading(leading: boolean): void {
+    if (leading === (this.#term % 2 === 1)) return;
+    this.#term++;
+    this.enforcement.settling = true;
+    this.#lost.clear();
+    this.#settle();
+  }
+
+  #settle(): void {
+    const term = this.#term;
+    if (!this.#inSync || term % 2 === 0) return;
     this.#after(this.#options.settleMs, () => {
-      this.enforcement.settled();
+      if (this.#term !== term) return;
+      this.enforcement.settling = false;
       this.#publishStatuses(this.enforcement.reconsidered(this.#tables));
     });
   }
@@ -159,6 +177,7 @@ export class Engine implements SessionEvents {
   }
 
   onDisconnect(node: string, faults: NodeProgress['faults']): void {
+    if (this.#term % 2 === 0) return;
     const lost: LostNode = {unreachable: false, faults};
     this.#lost.set(node, lost);
     this.#peers.delete(node);

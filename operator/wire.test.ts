@@ -180,6 +180,23 @@ describe('enforcement', () => {
     await until('nobody concerned', () => enforced() === 'True Enforced 0/0');
   });
 
+  test('a replica that does not serve judges nobody, and gives the nodes time when it serves again', async () => {
+    const {engine} = await harness.start(['--settle-time', '100ms', '--unreachable-after', '10ms']);
+    const b = await harness.agent('b');
+    await until('the endpoint', () => b.held.has('endpoint/default/db'));
+    await harness.write('policy', POLICY('5432'));
+    await until('enforced', () => enforced() === 'True Enforced 1/1');
+    engine.setLeading(false);
+    b.close();
+    await until('the session is gone', () => engine.tables.nodes.size === 2 && harness.operator?.store.revision !== 0 && b.error !== null);
+    await harness.write('more', pod('other', 'b', 'db'));
+    await until('the pod is compiled', () => harness.operator?.store.get('b', 'endpoint/default/other') !== null);
+    expect(enforced()).toBe('True Enforced 1/1');
+    engine.setLeading(true);
+    expect(enforced()).toBe('True Enforced 1/1');
+    await until('settled', () => enforced() === 'False NodesUnreachable 1/1');
+  });
+
   test('a policy with an unsupported part is invalid, isolates, and says so in an Event', async () => {
     await harness.start(['--settle-time', '0s']);
     const b = await harness.agent('b');

@@ -59,6 +59,7 @@ export async function wireOperator(config: OperatorConfig, parts: OperatorParts)
   const source = await createSource(config, {
     clock, log, fail, onBatch: (batch) => engine.onBatch(batch), onLeading: (leading, leader) => {
       metrics.leading.set({name: config['lease-name']}, leading ? 1 : 0);
+      engine.setLeading(leading);
       server.setLeading(leading, leader);
     },
     onApiCall: (verb, code, seconds) => metrics.apiCallSeconds.observe({verb, code}, seconds),

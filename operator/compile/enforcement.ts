@@ -58,9 +58,9 @@ export class Enforcement {
     this.#parts = parts;
   }
 
-  /** From now on a node without a session counts as out of reach. Before, its objects' old conditions are left alone. */
-  settled(): void {
-    this.#settling = false;
+  /** While settling, a node that has had no session leaves its objects' conditions alone; afterwards it counts as out of reach. */
+  set settling(settling: boolean) {
+    this.#settling = settling;
   }
 
   get pendingCount(): number {
