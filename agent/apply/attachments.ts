@@ -5,7 +5,7 @@ import {StentorError} from '../../lib/core/errors.js';
 import type {ResourceName} from '../../lib/desired/node-state.js';
 import {attachTcxAsync, BpfLink, type Direction} from '../kernel/attach.js';
 import type {BpfProgram} from '../kernel/bpf.js';
-import {attachClsact, detachClsact, queryClsact} from '../kernel/clsact.js';
+import {attachClsact, detachClsact, queryClsactAll} from '../kernel/clsact.js';
 import {unpin} from '../kernel/fd.js';
 import type {Netlink} from '../kernel/netlink.js';
 import type {NetnsHandle} from '../kernel/netns.js';
@@ -53,13 +53,13 @@ export class AttachmentsTarget implements Target<string, AttachmentState> {
 
   async load(): Promise<ReadonlyMap<string, AttachmentState>> {
     this.#known.clear();
-    for (const link of await this.#parts.netlink.links()) {
-      if (link.loopback) continue;
-      for (const direction of ['ingress', 'egress'] as const) {
-        const filter = await queryClsact(this.#parts.netlink, link.ifindex, direction);
-        if (filter === null || !filter.name.startsWith(PROGRAM_PREFIX)) continue;
-        this.#know({device: link.name, direction, ifindex: link.ifindex, mode: 'clsact', programName: filter.name, programId: filter.programId, because: []});
-      }
+    const links = (await this.#parts.netlink.links()).filter((link) => !link.loopback);
+    const hooks = links.flatMap(({name, ifindex}) => (['ingress', 'egress'] as const).map((direction) => ({device: name, ifindex, direction})));
+    const filters = await queryClsactAll(this.#parts.netlink, hooks);
+    for (const [i, hook] of hooks.entries()) {
+      const filter = filters[i] ?? null;
+      if (filter === null || !filter.name.startsWith(PROGRAM_PREFIX)) continue;
+      this.#know({...hook, mode: 'clsact', programName: filter.name, programId: filter.programId, because: []});
     }
     // A device with both is being moved from one to the other: the link counts, and the filter goes with the change.
     for (const state of this.#loadLinks()) this.#know(state);

@@ -2,7 +2,7 @@
 
 import type {ResourceName} from '../../lib/desired/node-state.js';
 import type {MapEntry} from '../compile/kernel-state.js';
-import type {BpfMap} from '../kernel/bpf.js';
+import {nextTurn, type BpfMap} from '../kernel/bpf.js';
 import type {Failure, Target} from './target.js';
 
 /** Bounds the time the event loop is held: about 6 ms for the slowest type (LPM). */
@@ -21,7 +21,7 @@ export class BpfMapTarget implements Target<string, MapEntry> {
   }
 
   async load(): Promise<ReadonlyMap<string, MapEntry>> {
-    const {keys, values, count} = this.#map.dump();
+    const {keys, values, count} = await this.#map.dumpAsync();
     const {keySize, valueSize} = this.#map.info();
     const found = new Map<string, MapEntry>();
     for (let i = 0; i < count; i++) {
@@ -99,11 +99,4 @@ export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
 
 function isZero(bytes: Uint8Array): boolean {
   return bytes.every((byte) => byte === 0);
-}
-
-/** Lets other work of the process run between two chunks. */
-export function nextTurn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 }

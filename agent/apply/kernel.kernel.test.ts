@@ -355,6 +355,15 @@ test('what others took away comes back at the next resync', async () => {
   expect((await kernel.resync()).writes).toBe(0);
 });
 
+test('routes that went with the device going down come back in the next round', async () => {
+  await apply(state());
+  node.run('ip', 'link', 'set', 'cilium_host', 'down');
+  node.run('ip', 'link', 'set', 'cilium_host', 'up');
+  expect(node.ip('route', 'show', 'proto', '78')).toHaveLength(0);
+  expect((await apply(state())).errors).toEqual([]);
+  expect(node.ip('route', 'show', 'proto', '78')).toHaveLength(1);
+});
+
 test('routes of others stay, ours that are not wanted go', async () => {
   await apply(state());
   node.run('ip', 'route', 'add', '10.97.0.0/16', 'dev', 'eth0', 'proto', 'bird');

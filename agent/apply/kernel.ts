@@ -8,6 +8,7 @@ import type {Clock} from '../../lib/run/clock.js';
 import type {Log} from '../../lib/run/log.js';
 import type {Attachment, KernelState, MapEntry, ReconciledMap} from '../compile/kernel-state.js';
 import type {Netlink} from '../kernel/netlink.js';
+import type {LinkChanges} from '../kernel/netlink-watch.js';
 import type {NetnsHandle} from '../kernel/netns.js';
 import {attachmentKey, AttachmentsTarget, type AttachMode, type AttachmentState} from './attachments.js';
 import {BpfMapTarget} from './bpf-map.js';
@@ -67,6 +68,11 @@ export function defaultAttachMode(device: string): AttachMode {
   return device.startsWith('lxc') ? 'clsact' : 'tcx';
 }
 
+/** For a kernel without tcx (before 6.6). */
+export function attachModeFor(features: readonly {readonly name: string; readonly available: boolean}[]): (device: string) => AttachMode {
+  return features.some(({name, available}) => name === 'tcx' && available) ? defaultAttachMode : () => 'clsact';
+}
+
 interface Last {
   readonly state: KernelState;
   readonly prune: boolean;
@@ -84,8 +90,9 @@ export class KernelApply {
   readonly #attachments: Reconciler<string, AttachmentState>;
   readonly #sets: ProgramSets;
   #set: ProgramSet | null = null;
-  /** Of this round. */
-  #ifindexes: ReadonlyMap<string, number> = new Map();
+  readonly #linkChanges: LinkChanges;
+  /** By name; read again when links have changed. */
+  #ifindexes: ReadonlyMap<string, number> | null = null;
   #setError: StentorError | null = null;
   #last: Last | null = null;
   #turn: Promise<unknown> = Promise.resolve();
@@ -93,6 +100,7 @@ export class KernelApply {
   constructor(options: KernelApplyOptions, parts: KernelApplyParts) {
     this.#options = options;
     this.#parts = parts;
+    this.#linkChanges = parts.netlink.linkChanges();
     const {maps, netlink, netns} = parts;
     for (const name of RECONCILED_MAPS) this.#maps.set(name, this.#reconciler(new BpfMapTarget({name}, {map: required(maps, name)})));
     this.#policyTarget = new PolicyMapsTarget({outer: required(maps, 'cilium_policy')});
@@ -119,6 +127,7 @@ export class KernelApply {
   /** The last state again, after reading everything back: for what others may have changed. */
   resync(): Promise<ApplyRound> {
     for (const reconciler of this.#all()) reconciler.invalidate();
+    this.#ifindexes = null;
     return this.retry();
   }
 
@@ -129,6 +138,7 @@ export class KernelApply {
   /** The kernel keeps everything. */
   async close(): Promise<void> {
     await this.#turn;
+    this.#linkChanges.close();
     this.#policyTarget.close();
     this.#sets.close();
   }
@@ -163,18 +173,23 @@ export class KernelApply {
   async #upsertStage(stage: Stage, state: KernelState): Promise<number> {
     if (stage === 'programs') return this.#ensureSet(state);
     if (stage === 'attachments' && this.#set !== null) {
-      this.#attachments.setDesired(attachmentStates(state.attachments, this.#set, {ifindexes: this.#ifindexes, mode: this.#options.attachMode}));
+      this.#attachments.setDesired(attachmentStates(state.attachments, this.#set, {ifindexes: this.#ifindexes ?? new Map(), mode: this.#options.attachMode}));
     }
-    if (stage === 'routes') this.#routes.setDesired(routeStates(state.routes, this.#ifindexes));
+    if (stage === 'routes') this.#routes.setDesired(routeStates(state.routes, this.#ifindexes ?? new Map()));
     const written = await (this.#reconcilerOf(stage)?.upsert() ?? 0);
-    if (stage === 'links') await this.#afterLinks(written);
+    if (stage === 'links') await this.#afterLinks(written, state);
     return written;
   }
 
   /** With a device go its programs, routes and settings, and no message says so. */
-  async #afterLinks(written: number): Promise<void> {
+  async #afterLinks(written: number, state: KernelState): Promise<void> {
+    const changed = this.#linkChanges.take();
     if (written > 0) for (const dependent of [this.#attachments, this.#routes, this.#sysctls]) dependent.invalidate();
+    if (this.#ifindexes !== null && written === 0 && changed !== null && changed.size === 0) return;
+    const before = this.#ifindexes;
     this.#ifindexes = new Map((await this.#parts.netlink.links()).map((link) => [link.name, link.ifindex]));
+    const isRouteDevice = ({device}: {readonly device: string}): boolean => changed === null || changed.has(before?.get(device) ?? 0);
+    if (state.routes.some(isRouteDevice)) this.#routes.invalidate();
   }
 
   /** Null for what is not reconciled by key, or cannot be yet. */

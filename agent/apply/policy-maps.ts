@@ -30,7 +30,7 @@ export class PolicyMapsTarget implements Target<number, PolicyMapContent> {
 
   async load(): Promise<ReadonlyMap<number, PolicyMapContent>> {
     this.close();
-    const {keys, values, count} = this.#outer.dump();
+    const {keys, values, count} = await this.#outer.dumpAsync();
     const keyView = new DataView(keys.buffer, keys.byteOffset);
     const valueView = new DataView(values.buffer, values.byteOffset);
     const byId = new Map<number, Inner>();

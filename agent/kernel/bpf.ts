@@ -122,12 +122,25 @@ export class BpfMap {
 
   /** All entries, in batches where the map's type allows. Not a snapshot: the kernel may change the map meanwhile. */
   dump(): FlatEntries {
-    return this.#dumpBatched() ?? this.#dumpByKey();
+    const parts = new FlatParts(this.#info.keySize, this.valueBytes);
+    for (const slice of this.slices(BATCH_ENTRIES)) parts.add(slice);
+    return parts.take();
+  }
+
+  /** The same, and other work of the process runs between two batches. */
+  async dumpAsync(): Promise<FlatEntries> {
+    const parts = new FlatParts(this.#info.keySize, this.valueBytes);
+    for (const slice of this.slices(BATCH_ENTRIES)) {
+      parts.add(slice);
+      await nextTurn();
+    }
+    return parts.take();
   }
 
   /** Part by part, for maps too large to hold the event loop for. A part is good until the next one is asked for. */
   * slices(entriesMax: number): Generator<FlatEntries> {
     const {keySize, maxEntries} = this.#info;
+    // A hash bucket must fit into one batch; the cursor of generic maps is a key.
     let room = Math.min(maxEntries, entriesMax);
     let cursorIn: Uint8Array | null = null;
     let cursorOut: Uint8Array = new Uint8Array(Math.max(keySize, 8));
@@ -245,43 +258,19 @@ export class BpfMap {
     return {done: count, error: null};
   }
 
-  /** Null when the map's type has no batch form. */
-  #dumpBatched(): FlatEntries | null {
-    const {keySize, maxEntries} = this.#info;
-    const parts = new FlatParts(keySize, this.valueBytes);
-    // A hash bucket must fit into one batch; the cursor of generic maps is a key.
-    let room = Math.min(maxEntries, BATCH_ENTRIES);
-    let cursorIn: Uint8Array | null = null;
-    let cursorOut: Uint8Array = new Uint8Array(Math.max(keySize, 8));
-    const counter = new Uint32Array(1);
-    for (;;) {
-      const part = parts.next(room);
-      counter[0] = room;
-      const result = native().mapLookupBatch(this.fd, cursorIn, cursorOut, part.keys, part.values, bytesOf(counter));
-      if (result === -ENOSPC && room < maxEntries) {
-        room = Math.min(maxEntries, 2 * room);
-        continue;
-      }
-      if (cursorIn === null && isUnsupported(result)) return null;
-      if (result < 0 && result !== -ENOENT) throw this.#error(result, 'BPF_MAP_LOOKUP_BATCH');
-      parts.filled(counter[0] ?? 0);
-      if (result === -ENOENT) return parts.take();
-      [cursorIn, cursorOut] = [cursorOut, cursorIn ?? new Uint8Array(cursorOut.length)];
-    }
-  }
-
   #dumpByKey(): FlatEntries {
     const {keySize} = this.#info;
     const parts = new FlatParts(keySize, this.valueBytes);
     let key: Uint8Array | null = null;
+    const value = new Uint8Array(this.valueBytes);
     for (;;) {
-      const part = parts.next(1);
-      const result = native().mapNextKey(this.fd, key, part.keys);
+      const next = new Uint8Array(keySize);
+      const result = native().mapNextKey(this.fd, key, next);
       if (result === -ENOENT) return parts.take();
       this.#check(result, 'BPF_MAP_GET_NEXT_KEY');
-      key = part.keys.slice(0, keySize);
+      key = next;
       // A key that went away between the two calls is not in the map.
-      if (native().mapLookup(this.fd, key, part.values) === 0) parts.filled(1);
+      if (native().mapLookup(this.fd, key, value) === 0) parts.add({count: 1, keys: key, values: value});
     }
   }
 
@@ -305,6 +294,13 @@ export class BpfMap {
   #error(result: number, call: string): StentorError {
     return kernelError(result, call, {map: this.#info.name, id: this.#info.id});
   }
+}
+
+/** Lets other work of the process run. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
 }
 
 function bytesOf(words: Uint32Array): Uint8Array {

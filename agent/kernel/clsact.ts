@@ -2,9 +2,8 @@
 
 import type {Direction} from './attach.js';
 import type {BpfProgram} from './bpf.js';
-import {codeOf} from './errno.js';
 import type {Netlink} from './netlink.js';
-import {attributes, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, Payload, viewOf, type Message} from './netlink-message.js';
+import {attributes, NLM_F_CREATE, NLM_F_EXCL, Payload, type Answer, type Message} from './netlink-message.js';
 import {RTM} from './rtnetlink.js';
 
 const CLSACT_HANDLE = 0xffff0000;
@@ -36,7 +35,7 @@ function addQdisc(ifindex: number): Message {
 
 /** Replaces the program in one step when there is one already. */
 export async function attachClsact(
-  netlink: Netlink, program: BpfProgram, where: {readonly ifindex: number; readonly direction: Direction}, name: string,
+  netlink: Netlink, program: BpfProgram, where: Hook, name: string,
 ): Promise<void> {
   const {ifindex, direction} = where;
   const payload = header(ifindex, HANDLE, PARENTS[direction], INFO).attributeString(TCA.KIND, 'bpf').nest(TCA.OPTIONS, (options) => options
@@ -52,32 +51,39 @@ export async function detachClsact(netlink: Netlink, ifindex: number, direction:
   const payload = header(ifindex, HANDLE, PARENTS[direction], INFO).attributeString(TCA.KIND, 'bpf').bytes();
   const [error] = await netlink.tryAll([{type: RTM.DELTFILTER, flags: 0, payload, what: `RTM_DELTFILTER ${direction} on ${ifindex}`}]);
   if (error === null || error === undefined) return true;
-  // EINVAL: there is no clsact qdisc to have a filter.
-  if (error.code === 'ENOENT' || error.code === 'ENODEV' || error.code === 'EINVAL') return false;
+  if (ABSENT.has(error.code)) return false;
   throw error;
+}
+
+export interface Hook {
+  readonly ifindex: number;
+  readonly direction: Direction;
 }
 
 /** Our filter, or null. */
 export async function queryClsact(netlink: Netlink, ifindex: number, direction: Direction): Promise<ClsactFilter | null> {
-  const payload = header(ifindex, 0, PARENTS[direction], 0).bytes();
-  const [error, answers] = await dump(netlink, payload, `RTM_GETTFILTER ${direction} on ${ifindex}`);
-  if (error !== null) return null;
-  for (const answer of answers) {
-    const view = viewOf(answer.payload);
-    const all = attributes(answer.payload, 20);
-    const options = all.nested(TCA.OPTIONS);
-    const programId = options.u32(TCA.BPF_ID);
-    if (view.getUint32(8, true) !== HANDLE || view.getUint32(16, true) !== INFO || all.string(TCA.KIND) !== 'bpf' || programId === null) continue;
-    return {programId, name: options.string(TCA.BPF_NAME) ?? ''};
-  }
-  return null;
+  const [filter] = await queryClsactAll(netlink, [{ifindex, direction}]);
+  return filter ?? null;
 }
 
-async function dump(netlink: Netlink, payload: Uint8Array, what: string): Promise<[unknown, Awaited<ReturnType<Netlink['query']>>]> {
-  try {
-    return [null, await netlink.query({type: RTM.GETTFILTER, flags: NLM_F_DUMP, payload, what})];
-  } catch (error) {
-    if (['EINVAL', 'ENODEV'].includes(codeOf(error) ?? '')) return [error, []];
-    throw error;
-  }
+/** Of many hooks at once. A hook without our filter, without the qdisc or without a device has null. */
+export async function queryClsactAll(netlink: Netlink, hooks: readonly Hook[]): Promise<readonly (ClsactFilter | null)[]> {
+  const answered = await netlink.queryAll(hooks.map(({ifindex, direction}): Message => ({
+    type: RTM.GETTFILTER, flags: 0, what: `RTM_GETTFILTER ${direction} on ${ifindex}`,
+    payload: header(ifindex, HANDLE, PARENTS[direction], INFO).attributeString(TCA.KIND, 'bpf').bytes(),
+  })));
+  return answered.map(({error, answers}) => {
+    if (error !== null && !ABSENT.has(error.code)) throw error;
+    const [answer] = answers;
+    return answer === undefined ? null : decodeFilter(answer);
+  });
+}
+
+/** EINVAL: no clsact qdisc. */
+const ABSENT: ReadonlySet<string> = new Set(['ENOENT', 'ENODEV', 'EINVAL']);
+
+function decodeFilter(answer: Answer): ClsactFilter | null {
+  const options = attributes(answer.payload, 20).nested(TCA.OPTIONS);
+  const programId = options.u32(TCA.BPF_ID);
+  return programId === null ? null : {programId, name: options.string(TCA.BPF_NAME) ?? ''};
 }

@@ -7,7 +7,7 @@ export interface FlatEntries {
   readonly values: Uint8Array;
 }
 
-/** Grows by doubling; the kernel writes straight into the free room. */
+/** Grows by doubling. */
 export class FlatParts {
   readonly #keySize: number;
   readonly #valueBytes: number;
@@ -20,18 +20,16 @@ export class FlatParts {
     this.#valueBytes = valueBytes;
   }
 
-  next(room: number): {keys: Uint8Array; values: Uint8Array} {
-    const wanted = this.#count + room;
-    if (wanted * this.#valueBytes > this.#values.length || wanted * this.#keySize > this.#keys.length) {
+  add({count, keys, values}: FlatEntries): void {
+    const wanted = this.#count + count;
+    if (wanted * this.#keySize > this.#keys.length || wanted * this.#valueBytes > this.#values.length) {
       const capacity = Math.max(wanted, 2 * this.#count);
       this.#keys = grown(this.#keys, capacity * this.#keySize);
       this.#values = grown(this.#values, capacity * this.#valueBytes);
     }
-    return {keys: this.#keys.subarray(this.#count * this.#keySize), values: this.#values.subarray(this.#count * this.#valueBytes)};
-  }
-
-  filled(count: number): void {
-    this.#count += count;
+    this.#keys.set(keys.subarray(0, count * this.#keySize), this.#count * this.#keySize);
+    this.#values.set(values.subarray(0, count * this.#valueBytes), this.#count * this.#valueBytes);
+    this.#count = wanted;
   }
 
   take(): FlatEntries {

@@ -49,6 +49,42 @@ export function subscribeNetlink(netns: NetnsHandle, groups: readonly NetlinkGro
   };
 }
 
+/** Which links have changed since the last question. Nobody is woken: the kernel's messages wait in the socket. */
+export class LinkChanges {
+  readonly #fd: Fd;
+  readonly #bytes = new Uint8Array(RECEIVE_BYTES);
+
+  private constructor(fd: Fd) {
+    this.#fd = fd;
+  }
+
+  static open(netns: NetnsHandle): LinkChanges {
+    return new LinkChanges(new Fd(check(native().netlinkOpen(netns.fd, NETLINK_ROUTE, GROUPS.link), 'socket', {family: 'AF_NETLINK'}), 'link changes'));
+  }
+
+  /** Their indexes; null when some were lost, so that any may have changed. */
+  take(): ReadonlySet<number> | null {
+    const found = new Set<number>();
+    let isWhole = true;
+    for (;;) {
+      const result = native().netlinkReceive(this.#fd.number, this.#bytes);
+      if (result === -EAGAIN) return isWhole ? found : null;
+      if (result === -ENOBUFS) {
+        isWhole = false;
+        continue;
+      }
+      check(result, 'recv', {family: 'AF_NETLINK'});
+      for (const answer of decodeMessages(this.#bytes.subarray(0, result))) {
+        if (answer.type === RTM.NEWLINK || answer.type === RTM.DELLINK) found.add(viewOf(answer.payload).getInt32(4, true));
+      }
+    }
+  }
+
+  close(): void {
+    this.#fd.close();
+  }
+}
+
 const KINDS: ReadonlyMap<number, {kind: NetlinkChange['kind']; removed: boolean; ifindexAt: number | null}> = new Map([
   [RTM.NEWLINK, {kind: 'link', removed: false, ifindexAt: 4}],
   [RTM.DELLINK, {kind: 'link', removed: true, ifindexAt: 4}],

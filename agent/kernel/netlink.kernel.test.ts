@@ -169,6 +169,19 @@ test('changes are announced until the subscription ends', async () => {
   expect(changes).toHaveLength(seen);
 });
 
+test('link changes are there when they are asked for', async () => {
+  const changes = netlink.linkChanges();
+  expect([...changes.take() ?? [-1]]).toEqual([]);
+  await netlink.createVeth({name: 'l0', peer: 'l1', mtu: 1500});
+  const {ifindex} = await netlink.link('l0') ?? {};
+  expect(changes.take()).toContain(ifindex);
+  await netlink.deleteLink('l0');
+  expect(changes.take()).toContain(ifindex);
+  expect([...changes.take() ?? [-1]]).toEqual([]);
+  changes.close();
+  expect(() => changes.take()).toThrow(expect.objectContaining({code: 'EBADF'}));
+});
+
 describe('namespaces', () => {
   test('the thread returns, also when the body throws', () => {
     const before = currentNetns();

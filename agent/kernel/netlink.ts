@@ -12,7 +12,7 @@ import {
 } from './netlink-message.js';
 import * as rt from './rtnetlink.js';
 import {RTM, type Link} from './rtnetlink.js';
-import {subscribeNetlink, type NetlinkChange, type NetlinkGroup} from './netlink-watch.js';
+import {LinkChanges, subscribeNetlink, type NetlinkChange, type NetlinkGroup} from './netlink-watch.js';
 
 const NETLINK_ROUTE = 0;
 /** Acknowledgements of one exchange fit the socket's buffer with room to spare. */
@@ -60,10 +60,14 @@ export class Netlink {
 
   /** The error of each request, or null: nothing is thrown for what the kernel refuses. */
   async tryAll(messages: readonly Message[]): Promise<(StentorError | null)[]> {
-    const results: (StentorError | null)[] = [];
+    return (await this.queryAll(messages)).map((answered) => answered.error);
+  }
+
+  /** Error and answers of each request, in few exchanges. At most one of them may be a dump. */
+  async queryAll(messages: readonly Message[]): Promise<readonly Answered[]> {
+    const results: Answered[] = [];
     for (let at = 0; at < messages.length; at += EXCHANGE_MESSAGES) {
-      const part = messages.slice(at, at + EXCHANGE_MESSAGES);
-      results.push(...(await this.#exchange(part)).map((answered) => answered.error));
+      results.push(...await this.#exchange(messages.slice(at, at + EXCHANGE_MESSAGES)));
     }
     return results;
   }
@@ -104,7 +108,7 @@ export class Netlink {
 
   /** False when it was not there. */
   deleteLink(which: number | string): Promise<boolean> {
-    const payload = rt.encodeLinkQuery(typeof which === 'string' ? {name: which} : {ifindex: which});
+    const payload = rt.encodeLinkRemoval(typeof which === 'string' ? {name: which} : {ifindex: which});
     return this.#remove({type: RTM.DELLINK, flags: 0, payload, what: `RTM_DELLINK ${which}`}, [ENODEV]);
   }
 
@@ -169,6 +173,11 @@ export class Netlink {
     return subscribeNetlink(this.#netns, groups, onChange);
   }
 
+  /** Changes of links, to be asked for: what the kernel announced before this socket got its last answer is there. */
+  linkChanges(): LinkChanges {
+    return LinkChanges.open(this.#netns);
+  }
+
   async #dump(type: number, payload: Uint8Array, what: string): Promise<readonly Answer[]> {
     return this.query({type, flags: NLM_F_DUMP, payload, what});
   }
@@ -203,7 +212,7 @@ export class Netlink {
 
 const EADDRNOTAVAIL = 99;
 
-interface Answered {
+export interface Answered {
   readonly error: StentorError | null;
   readonly answers: readonly Answer[];
 }

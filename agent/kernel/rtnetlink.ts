@@ -19,12 +19,13 @@ const AF_INET = 2;
 const AF_INET6 = 10;
 
 const IFLA = {
-  ADDRESS: 1, IFNAME: 3, MTU: 4, LINK: 5, MASTER: 10, OPERSTATE: 16, LINKINFO: 18, NET_NS_FD: 28, LINK_NETNSID: 37,
+  ADDRESS: 1, IFNAME: 3, MTU: 4, LINK: 5, MASTER: 10, OPERSTATE: 16, LINKINFO: 18, NET_NS_FD: 28, EXT_MASK: 29, LINK_NETNSID: 37,
   INFO_KIND: 1, INFO_DATA: 2, VETH_INFO_PEER: 1, VXLAN_LEARNING: 7, VXLAN_PORT: 15, VXLAN_COLLECT_METADATA: 25,
 } as const;
 const IFF_UP = 0x1;
 const IFF_LOOPBACK = 0x8;
 const IFF_NOARP = 0x80;
+const RTEXT_FILTER_SKIP_STATS = 8;
 const OPER_STATES = ['unknown', 'notpresent', 'down', 'lowerlayerdown', 'testing', 'dormant', 'up'] as const;
 
 export interface Link {
@@ -169,10 +170,20 @@ function linkHeader(ifindex: number, flags = 0, change = 0): Payload {
   return new Payload().u8(AF_UNSPEC).u8(0).u16(0).u32(ifindex).u32(flags).u32(change);
 }
 
+/** Without counters, which are most of an answer. */
 export function encodeLinkQuery(which: {readonly ifindex?: number; readonly name?: string}): Uint8Array {
+  const payload = encodeWhich(which);
+  return payload.attributeU32(IFLA.EXT_MASK, RTEXT_FILTER_SKIP_STATS).bytes();
+}
+
+export function encodeLinkRemoval(which: {readonly ifindex?: number; readonly name?: string}): Uint8Array {
+  return encodeWhich(which).bytes();
+}
+
+function encodeWhich(which: {readonly ifindex?: number; readonly name?: string}): Payload {
   const payload = linkHeader(which.ifindex ?? 0);
   if (which.name !== undefined) payload.attributeString(IFLA.IFNAME, which.name);
-  return payload.bytes();
+  return payload;
 }
 
 export function encodeVeth(options: VethOptions): Uint8Array {
