@@ -39,7 +39,6 @@ export interface Native {
   /** `out`: u32 × 5: type, key size, value size, max entries, flags. */
   objectMapSpec(object: NativeObject, map: string, out: Uint8Array): number;
   objectReuseMap(object: NativeObject, map: string, fd: number): number;
-  objectSetMaxEntries(object: NativeObject, map: string, maxEntries: number): number;
   objectSetAutoload(object: NativeObject, program: string, autoload: boolean): number;
   objectLoad(object: NativeObject): number;
   objectLoadAsync(object: NativeObject): Promise<number>;

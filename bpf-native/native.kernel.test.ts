@@ -93,7 +93,6 @@ const CALLS: Readonly<Record<keyof typeof api, readonly unknown[]>> = {
   objectSetVariable: [object, 'answer', four],
   objectMapSpec: [object, 'counts', new Uint8Array(20)],
   objectReuseMap: [object, 'none', map],
-  objectSetMaxEntries: [object, 'none', 1],
   objectSetAutoload: [object, 'none', false],
   objectLoad: [must<NativeObject>(api.objectOpen(elf, 'broken'))],
   objectLoadAsync: [must<NativeObject>(api.objectOpen(elf, 'broken'))],

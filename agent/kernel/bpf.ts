@@ -440,10 +440,6 @@ export class BpfObject {
     this.#check(native().objectReuseMap(this.#native, name, map.fd), 'bpf_map__reuse_fd', {map: name});
   }
 
-  setMaxEntries(name: string, maxEntries: number): void {
-    this.#check(native().objectSetMaxEntries(this.#native, name, maxEntries), 'bpf_map__set_max_entries', {map: name, maxEntries});
-  }
-
   setAutoload(program: string, autoload: boolean): void {
     this.#check(native().objectSetAutoload(this.#native, program, autoload), 'bpf_program__set_autoload', {program});
   }

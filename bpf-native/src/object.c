@@ -250,25 +250,6 @@ static napi_value object_reuse_map(napi_env env, napi_callback_info info)
 	return make_number(env, error);
 }
 
-/* objectSetMaxEntries(object, map, maxEntries) */
-static napi_value object_set_max_entries(napi_env env, napi_callback_info info)
-{
-	struct object *object;
-	struct bpf_map *map;
-	struct args a;
-	uint32_t entries;
-	char name[64];
-	int error;
-
-	if (!args_read(env, info, 3, &a) || !(object = arg_object(&a)) ||
-	    !arg_string(&a, 1, "map", name, sizeof(name)) || !arg_u32(&a, 2, "maxEntries", &entries))
-		return NULL;
-	error = find_map(object, name, &map);
-	if (!error)
-		error = bpf_map__set_max_entries(map, entries);
-	return make_number(env, error);
-}
-
 static int find_program(struct object *object, const char *name, struct bpf_program **program)
 {
 	int error = usable(object);
@@ -509,7 +490,6 @@ const struct export object_exports[] = {
 	{"objectSetVariable", object_set_variable},
 	{"objectMapSpec", object_map_spec},
 	{"objectReuseMap", object_reuse_map},
-	{"objectSetMaxEntries", object_set_max_entries},
 	{"objectSetAutoload", object_set_autoload},
 	{"objectLoad", object_load},
 	{"objectLoadAsync", object_load_async},
