@@ -32,6 +32,7 @@ export interface Native {
   /** `result`: u32 × 4: return value, nanoseconds, bytes of data out, bytes of context out. */
   programTestRun(fd: number, data: Uint8Array, dataOut: Uint8Array | null, context: Uint8Array | null,
     contextOut: Uint8Array | null, repeat: number, result: Uint8Array): number;
+  possibleCpus(): number;
 
   objectOpen(bytes: Uint8Array, name: string): NativeObject | number;
   objectVariableSize(object: NativeObject, name: string): number;
@@ -48,7 +49,6 @@ export interface Native {
   objectProgramFd(object: NativeObject, program: string): number;
   objectMapFd(object: NativeObject, map: string): number;
   objectClose(object: NativeObject): number;
-  possibleCpus(): number;
 
   /** `netnsFd` -1 = the caller's own namespace. */
   linkCreate(programFd: number, target: number, attachType: number, netnsFd: number): number;

@@ -2,6 +2,7 @@
 /* Maps, pins and information: one function per bpf(2) command. Lengths are the caller's: it knows the map. */
 #include "addon.h"
 
+#include <bpf/libbpf.h>
 #include <linux/bpf.h>
 #include <sys/syscall.h>
 
@@ -416,6 +417,16 @@ static napi_value program_test_run(napi_env env, napi_callback_info info)
 	return make_number(env, error);
 }
 
+/* possibleCpus(): how many values a per-CPU map has */
+static napi_value possible_cpus(napi_env env, napi_callback_info info)
+{
+	struct args a;
+
+	if (!args_read(env, info, 0, &a))
+		return NULL;
+	return make_number(env, libbpf_num_possible_cpus());
+}
+
 const struct export bpf_exports[] = {
 	{"mapCreate", map_create},
 	{"mapLookup", map_lookup},
@@ -433,5 +444,6 @@ const struct export bpf_exports[] = {
 	{"fdById", fd_by_id},
 	{"programLoad", program_load},
 	{"programTestRun", program_test_run},
+	{"possibleCpus", possible_cpus},
 	{NULL, NULL},
 };

@@ -474,16 +474,6 @@ static napi_value object_close(napi_env env, napi_callback_info info)
 	return make_number(env, error);
 }
 
-/* possibleCpus(): how many values a per-CPU map has */
-static napi_value possible_cpus(napi_env env, napi_callback_info info)
-{
-	struct args a;
-
-	if (!args_read(env, info, 0, &a))
-		return NULL;
-	return make_number(env, libbpf_num_possible_cpus());
-}
-
 const struct export object_exports[] = {
 	{"objectOpen", object_open},
 	{"objectVariableSize", object_variable_size},
@@ -499,6 +489,5 @@ const struct export object_exports[] = {
 	{"objectProgramFd", object_program_fd},
 	{"objectMapFd", object_map_fd},
 	{"objectClose", object_close},
-	{"possibleCpus", possible_cpus},
 	{NULL, NULL},
 };
