@@ -1,5 +1,7 @@
 // Keeps a session with one of the operator's replicas: mTLS, backoff, the next address after every failure. Never stops by itself.
 
+import {isIP} from 'node:net';
+import {checkServerIdentity} from 'node:tls';
 import * as grpc from '@grpc/grpc-js';
 import {StentorError} from '../../lib/core/errors.js';
 import type {Clock} from '../../lib/run/clock.js';
@@ -50,6 +52,8 @@ export interface OperatorStatus {
 const BACKOFF_BASE_MS = 100;
 /** Data flows from operator to agent: a window larger than gRPC's 64 kB keeps a snapshot from waiting for round trips. */
 const FLOW_WINDOW_BYTES = 4 << 20;
+/** What is sent as the server's name when it is reached by address. */
+const SERVER_NAME = 'stentor-operator';
 
 export class OperatorClient {
   readonly #options: OperatorClientOptions;
@@ -108,14 +112,17 @@ export class OperatorClient {
     const {keys, log} = this.#parts;
     keys.refresh();
     const {ca, key, cert} = keys.current;
-    const client = NODE_SESSIONS.connect(this.#address, grpc.credentials.createSsl(ca, key, cert), {
+    const name = this.#options.serverName === '' ? hostOf(this.#address) : this.#options.serverName;
+    const credentials = grpc.credentials.createSsl(ca, key, cert, {checkServerIdentity: (_host, peer) => checkServerIdentity(name, peer)});
+    const client = NODE_SESSIONS.connect(this.#address, credentials, {
       'grpc.keepalive_time_ms': this.#options.keepaliveMs,
       'grpc.keepalive_timeout_ms': this.#options.keepaliveMs,
       'grpc.keepalive_permit_without_calls': 1,
       'grpc.max_receive_message_length': this.#options.messageBytesMax,
       'grpc-node.flow_control_window': FLOW_WINDOW_BYTES,
       'grpc.use_local_subchannel_pool': 1,
-      ...(this.#options.serverName === '' ? {} : {'grpc.ssl_target_name_override': this.#options.serverName}),
+      // An address must not be sent as a server name (RFC 6066): the certificate is checked against `name` all the same.
+      'grpc.ssl_target_name_override': isIP(name) === 0 ? name : SERVER_NAME,
     });
     const call = client.Session();
     const abort = (): void => call.cancel();
@@ -168,6 +175,11 @@ export class OperatorClient {
     this.#lastError = null;
     this.#parts.log.info('session with the operator', {address: this.#address});
   }
+}
+
+/** Of `host:port` or `[host]:port`. */
+function hostOf(address: string): string {
+  return address.slice(0, address.lastIndexOf(':')).replace(/^\[|\]$/g, '');
 }
 
 function streamError(error: Error & {readonly code?: number; readonly details?: string}, address: string): StentorError {
