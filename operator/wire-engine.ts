@@ -219,7 +219,8 @@ export class Engine implements SessionEvents {
   onRefused(refusal: {readonly code: string; readonly message: string; readonly node: string | null; readonly peer: string}): void {
     this.#parts.observer.refused(refusal.code);
     const fact = refusal.node === null ? undefined : this.#tables.nodes.get(refusal.node);
-    if (fact === undefined || refusal.code === 'SUPERSEDED') return;
+    // The others are either nobody's node or nobody's fault.
+    if (fact === undefined || refusal.code !== 'NODE_MISMATCH') return;
     const event: DesiredEvent = {
       object: nodeRef(fact.name, fact.uid), apiVersion: EVENT_API_VERSION, type: 'Warning', reason: 'AgentRefused', message: `${refusal.code}: ${refusal.message}`,
     };

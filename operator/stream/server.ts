@@ -154,7 +154,8 @@ export class StreamServer {
     const refuse = (error: StentorError): void => {
       if (ended) return;
       end();
-      this.#parts.log.warn('session refused', {peer, node, ...errorFields(error)});
+      // Every agent asks a standby now and then; the others are worth a look.
+      this.#parts.log[error.code === 'NOT_LEADER' ? 'debug' : 'warn']('session refused', {peer, node, ...errorFields(error)});
       this.#parts.events.onRefused({code: error.code, message: error.message, node, peer});
       call.emit('error', {code: STATUS[error.code] ?? grpc.status.UNKNOWN, details: `${error.code}: ${error.message}`});
     };
