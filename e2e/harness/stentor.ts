@@ -26,7 +26,9 @@ export interface StentorParts {
   readonly nodes: ReadonlyMap<string, Netns>;
 }
 
-const OPERATOR_PORT = 9964;
+export const OPERATOR_PORT = 9964;
+/** In the operator's certificate. */
+export const OPERATOR_NAME = 'stentor-operator';
 const PROGRAMS = {operator: join(ROOT, 'dist', 'operator', 'main.js'), agent: join(ROOT, 'dist', 'agent', 'main.js')};
 
 export class Stentor {
@@ -82,7 +84,7 @@ export class Stentor {
     this.#operator = startDaemon({
       name: 'operator', netns: ctl.path, logFile: run.log('operator'),
       command: [NODE, PROGRAMS.operator, ...source, '--listen', `${API_ADDRESS}:${OPERATOR_PORT}`, '--http-listen', this.operatorHttp, '--ca-dir', this.#caDir,
-        '--server-names', API_ADDRESS, '--routing-mode', this.options.routingMode, '--ipv4-native-routing-cidr', '10.0.0.0/8', '--cluster-name', 'cilium-bgp'],
+        '--server-names', OPERATOR_NAME, '--routing-mode', this.options.routingMode, '--ipv4-native-routing-cidr', '10.0.0.0/8', '--cluster-name', 'cilium-bgp'],
     });
     recordProcess(run, this.#operator.pid, 'operator');
     await this.#answers(this.#operator, 'the operator is ready', 30_000, () => getText(this.operatorHttp, '/readyz'));
@@ -146,7 +148,7 @@ export class Stentor {
 
   #agentFlags(spec: NodeSpec, tls: string): readonly string[] {
     return [
-      '--node-name', spec.name, '--operator-address', `${API_ADDRESS}:${OPERATOR_PORT}`, '--devices', 'net0',
+      '--node-name', spec.name, '--operator-address', `${API_ADDRESS}:${OPERATOR_PORT}`, '--operator-name', OPERATOR_NAME, '--devices', 'net0',
       '--tls-ca', join(tls, 'ca.crt'), '--tls-cert', join(tls, 'tls.crt'), '--tls-key', join(tls, 'tls.key'),
       '--state-dir', this.stateDir(spec.name), '--bpf-root', this.bpfRoot(spec.name), '--cgroup-root', join(this.#parts.run.cgroupRoot, spec.name),
       '--api-socket', this.agentSocket(spec.name), '--metrics-addr', this.agentMetrics(spec.name), '--gobgpd', tool('gobgpd'),

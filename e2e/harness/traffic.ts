@@ -123,14 +123,14 @@ export function startStream(from: Place, address: string, port: number, interval
   return new LineClient(from, ['stream', address, String(port), String(intervalMs)]);
 }
 
-/** Datagrams with a text of one's own, sent when told to; the answers that came back. */
+/** Datagrams with a text of one's own, sent in order from one socket when told to; the answers that came back. */
 export class Talk {
   readonly #child: ChildProcess;
   readonly #answers = new Set<string>();
   #ready = false;
 
-  constructor(from: Place, address: string, port: number) {
-    const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', HELPER, '--netns', from.netnsPath, 'talk', address, String(port)], {stdio: ['pipe', 'pipe', 'inherit']});
+  constructor(from: Place, port: number) {
+    const child = spawn('setpriv', ['--pdeathsig', 'KILL', '--', HELPER, '--netns', from.netnsPath, 'talk', String(port)], {stdio: ['pipe', 'pipe', 'inherit']});
     this.#child = child;
     createInterface({input: child.stdout}).on('line', (line) => {
       if (line === 'ready') this.#ready = true;
@@ -142,8 +142,8 @@ export class Talk {
     await until('the client is ready', {timeoutMs: 5_000, intervalMs: 10}, () => this.#ready ? true : null);
   }
 
-  say(text: string): void {
-    this.#child.stdin?.write(`${text}\n`);
+  say(address: string, text: string): void {
+    this.#child.stdin?.write(`${address} ${text}\n`);
   }
 
   heard(text: string): boolean {

@@ -15,6 +15,7 @@ import {startRelay} from '../harness/relay.js';
 import {ROOT, RunDirectory} from '../harness/run-dir.js';
 import {CommandFailed, must, until} from '../harness/shell.js';
 import {NODE} from '../harness/helper.js';
+import {OPERATOR_NAME, OPERATOR_PORT} from '../harness/stentor.js';
 import {API_ADDRESS, NODES} from '../harness/topology.js';
 import {send} from '../harness/unix-http.js';
 
@@ -28,7 +29,7 @@ beforeAll(async () => {
   await lab.objects.apply(lab.manifest('overview/pods.yaml'));
   await lab.podsReady(['org', 'empire'], 2);
   await lab.podsReady(['org', 'alliance'], 2);
-  operatorPort = (await startRelay(lab.fabric.ctl, {address: API_ADDRESS, port: 9964}, lab.run)).port;
+  operatorPort = (await startRelay(lab.fabric.ctl, {address: API_ADDRESS, port: OPERATOR_PORT}, lab.run)).port;
 }, 2 * MINUTE);
 
 afterAll(async () => {
@@ -89,7 +90,7 @@ interface Refusal {
 function greet(tlsFolder: string, node: string): Promise<Refusal | null> {
   const file = (name: string): Buffer => readFileSync(join(tlsFolder, name));
   const ca = readFileSync(join(lab.run.path, 'nodes', NODES[0]?.name ?? '', 'tls', 'ca.crt'));
-  const client = SESSIONS.connect(`127.0.0.1:${operatorPort}`, grpc.credentials.createSsl(ca, file('tls.key'), file('tls.crt')), {'grpc.ssl_target_name_override': API_ADDRESS, 'grpc.use_local_subchannel_pool': 1});
+  const client = SESSIONS.connect(`127.0.0.1:${operatorPort}`, grpc.credentials.createSsl(ca, file('tls.key'), file('tls.crt')), {'grpc.ssl_target_name_override': OPERATOR_NAME, 'grpc.use_local_subchannel_pool': 1});
   return new Promise((resolve) => {
     const call = client.Session();
     const end = (result: Refusal | null): void => {

@@ -4,7 +4,7 @@ import {objectPath, RESOURCES} from '../../../lib/kube/resources.js';
 import {ConditionWatch} from '../condition-watch.js';
 import {ENFORCED} from '../enforced.js';
 import type {Lab} from '../lab.js';
-import {nowMs, pause} from '../shell.js';
+import {nowMs, pause, until} from '../shell.js';
 import {Talk} from '../traffic.js';
 import {check, type CheckLine} from './check.js';
 
@@ -34,7 +34,10 @@ export async function flip(lab: Lab, changes: number): Promise<FlipResult> {
   const signal = AbortSignal.timeout(60_000 + changes * 2_000);
   const path = objectPath(RESOURCES.CiliumNetworkPolicy, 'default', NAME);
   const watch = await ConditionWatch.start(client, 'CiliumNetworkPolicy', 'default');
-  const talk = new Talk(lab.pod('xwing'), lab.pod('deathstar').address, 80);
+  const deathstar = lab.pod('deathstar');
+  const [witness] = lab.pods((pod) => pod.node === deathstar.node && pod.labels['app'] === 'app');
+  if (witness === undefined) throw new Error('there is no pod without a policy next to deathstar');
+  const talk = new Talk(lab.pod('xwing'), 80);
   const latenciesMs: number[] = [];
   const said: string[] = [];
   try {
@@ -47,7 +50,10 @@ export async function flip(lab: Lab, changes: number): Promise<FlipResult> {
       latenciesMs.push(at - started);
       const text = `${allow ? 'allowed' : 'denied'}-${i}`;
       said.push(text);
-      talk.say(text);
+      talk.say(deathstar.address, text);
+      // The next change must not overtake the probe: a packet sent after it on the same way has come back.
+      talk.say(witness.address, `witness-${i}`);
+      await until('the witness answers', {timeoutMs: 2_000, intervalMs: 1}, () => talk.heard(`witness-${i}`) ? true : null);
     }
     await pause(500);
   } finally {
@@ -73,7 +79,11 @@ export function enforcedIsTrue(lab: Lab, changes: number): Promise<CheckLine> {
     const {p50, p99} = percentiles(latenciesMs);
     return {
       ok: slipped.length === 0 && lost.length === 0 && latenciesMs.length === changes,
-      value: `${slipped.length} slipped, ${lost.length} wrongly dropped; write → Enforced p50 ${p50.toFixed(0)} ms, p99 ${p99.toFixed(0)} ms`,
+      value: `${slipped.length} slipped${someOf(slipped)}, ${lost.length} wrongly dropped${someOf(lost)}; write → Enforced p50 ${p50.toFixed(0)} ms, p99 ${p99.toFixed(0)} ms`,
     };
   });
+}
+
+function someOf(texts: readonly string[]): string {
+  return texts.length === 0 ? '' : ` (${texts.slice(0, 5).join(' ')})`;
 }

@@ -285,21 +285,16 @@ int command_flows(int argc, char **argv)
 	return 0;
 }
 
-/* talk IP PORT: each line of stdin is sent as a datagram, each answer printed as a line. */
+/* talk PORT: each line of stdin, `IP TEXT`, is sent as a datagram; each answer is printed as a line. All from one socket. */
 int command_talk(int argc, char **argv)
 {
-	struct pollfd polls[2] = {{.fd = STDIN_FILENO, .events = POLLIN}};
+	struct pollfd polls[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.events = POLLIN}};
 	char text[MESSAGE_MAX];
-	struct sockaddr_in to;
 	int fd;
 
-	if (argc < 2)
-		usage("talk IP PORT");
-	to = address_of(argv[0], argv[1]);
-	fd = socket(AF_INET, SOCK_DGRAM, 0);
-	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
-		fail("connect");
-	polls[1] = (struct pollfd){.fd = fd, .events = POLLIN};
+	if (argc < 1)
+		usage("talk PORT");
+	fd = polls[1].fd = socket(AF_INET, SOCK_DGRAM, 0);
 	setvbuf(stdin, NULL, _IONBF, 0);
 	puts("ready");
 	while (poll(polls, 2, -1) >= 0) {
@@ -308,9 +303,18 @@ int command_talk(int argc, char **argv)
 		if (polls[1].revents && (n = recv(fd, text, sizeof(text) - 1, MSG_DONTWAIT)) > 0)
 			printf("%.*s\n", (int)n, text);
 		if (polls[0].revents) {
+			struct sockaddr_in to;
+			char *message;
+
 			if (fgets(text, sizeof(text), stdin) == NULL)
 				return 0;
-			send(fd, text, strcspn(text, "\n"), 0);
+			text[strcspn(text, "\n")] = 0;
+			message = strchr(text, ' ');
+			if (message == NULL)
+				usage("talk PORT: lines are `IP TEXT`");
+			*message++ = 0;
+			to = address_of(text, argv[0]);
+			sendto(fd, message, strlen(message), 0, (struct sockaddr *)&to, sizeof(to));
 		}
 	}
 	return 1;
