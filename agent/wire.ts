@@ -12,6 +12,7 @@ import {realClock} from '../lib/run/clock.js';
 import {sendJson, startHttpServer} from '../lib/run/http.js';
 import {Lifecycle} from '../lib/run/lifecycle.js';
 import {acquireLock} from '../lib/run/lock-file.js';
+import {runLoop} from '../lib/run/loop.js';
 import type {Log} from '../lib/run/log.js';
 import {errorFields} from '../lib/run/log.js';
 import {Metrics} from '../lib/run/metrics.js';
@@ -61,6 +62,7 @@ const BPF_FS_MAGIC = 0xcafe4a11;
 const LOCK_FOLDER = '/run/stentor/locks';
 const APPLY_RETRY_MS = 100;
 const LOST_CHECK_MS = 1000;
+const LOST_RETRY_MAX_MS = 30_000;
 
 export async function startAgent(config: AgentConfig, parts: {readonly version: string; readonly log: Log}): Promise<Agent> {
   const lifecycle = new Lifecycle(parts);
@@ -397,15 +399,15 @@ async function restore({endpoints, links, ipam, engine, ports, netlink, context}
   context.log.info('restored', {endpoints: endpoints.all.size, collected: gone.length, stateVersion: engine.held.version});
 }
 
+/** A look that fails is taken again: a counter that cannot be read must not end the agent. */
 async function watchLost({maps, monitor, context}: Built, signal: AbortSignal): Promise<void> {
-  let before = eventsLostCount(mapOf(maps, 'cilium_events_lost'));
-  while (!signal.aborted) {
-    await context.clock.sleep(LOST_CHECK_MS, signal).catch(() => undefined);
-    if (signal.aborted) return;
+  let before: number | null = null;
+  await runLoop({name: 'lost events', backoff: {baseMs: LOST_CHECK_MS, maxMs: LOST_RETRY_MAX_MS}}, context, signal, async () => {
     const now = eventsLostCount(mapOf(maps, 'cilium_events_lost'));
-    monitor.ringLost(now - before);
+    monitor.ringLost(now - (before ?? now));
     before = now;
-  }
+    await context.clock.sleep(LOST_CHECK_MS, signal).catch(() => undefined);
+  });
 }
 
 /** Deletes that came while there was no agent. A file goes when its delete was answered, whatever the answer. */

@@ -90,6 +90,24 @@ describe('ConntrackGc', () => {
     expect(await sweep()).toMatchObject({tcp: {alive: 2, deleted: 0}});
   });
 
+  test('a released address is not forgotten when the sweep fails', async () => {
+    const [tcp, nat] = [new MemoryMap(), new MemoryMap()];
+    let broken = true;
+    const any: SweptMap = {
+      slices: () => {
+        if (broken) throw new Error('EIO');
+        return [];
+      },
+      lookup: () => null, deleteBatch: () => undefined,
+    };
+    const gc = new ConntrackGc(OPTIONS, {tcp, any, nat, clock: realClock, bootSeconds: () => NOW, log: silentLog});
+    gc.purge('10.98.0.5');
+    await expect(gc.sweep(new AbortController().signal)).rejects.toThrow('EIO');
+    broken = false;
+    connection(tcp, {}, NOW + 100);
+    expect(await gc.sweep(new AbortController().signal)).toMatchObject({tcp: {alive: 0, deleted: 1}});
+  });
+
   test('the interval follows the yield, within its limits', () => {
     const next = (alive: number, deleted: number, from = OPTIONS.intervalMs): number => nextInterval(from, OPTIONS, [{alive, deleted}, {alive: 0, deleted: 0}]);
     expect([next(50, 50), next(90, 10), next(100, 0), next(0, 100), next(100, 0, 43_000_000)]).toEqual([150_000, 300_000, 450_000, 10_000, 43_200_000]);

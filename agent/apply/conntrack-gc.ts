@@ -92,10 +92,20 @@ export class ConntrackGc {
   }
 
   async sweep(signal: AbortSignal): Promise<SweepResult> {
-    const {tcp, any, nat, clock, bootSeconds} = this.#parts;
-    const startMs = clock.monotonicMs();
     const purge = this.#purge;
     this.#purge = new Set();
+    try {
+      return await this.#sweepAll(purge, signal);
+    } catch (error) {
+      // Not done: the next sweep is told again.
+      for (const ipv4 of purge) this.#purge.add(ipv4);
+      throw error;
+    }
+  }
+
+  async #sweepAll(purge: ReadonlySet<string>, signal: AbortSignal): Promise<SweepResult> {
+    const {tcp, any, nat, clock, bootSeconds} = this.#parts;
+    const startMs = clock.monotonicMs();
     const now = bootSeconds();
     const purged = new Set([...purge].map(addressWord));
     const isDead = (keys: DataView, values: DataView): boolean => values.getUint32(LIFETIME, true) < now ||
