@@ -22,24 +22,25 @@ afterAll(async () => {
   expect(await lab.stop()).toEqual([]);
 }, MINUTE);
 
-function policyText(name: string, port: number): string {
+/** Several ports: such a change swaps the policy map's slot (a single one may be written in place). */
+function policyText(name: string, ports: readonly number[]): string {
   return JSON.stringify({
     apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: {name, namespace: 'default'},
-    spec: {endpointSelector: {matchLabels: {app: 'app'}}, ingress: [{fromEndpoints: [{}], toPorts: [{ports: [{port: String(port), protocol: 'TCP'}]}]}]},
+    spec: {endpointSelector: {matchLabels: {app: 'app'}}, ingress: [{fromEndpoints: [{}], toPorts: [{ports: ports.map((port) => ({port: String(port), protocol: 'TCP'}))}]}]},
   });
 }
 
 test('control: with every agent able to write it is True', async () => {
   if (lab.client === null) throw new Error('no API server');
-  await lab.objects.apply(policyText('healthy', 80));
+  await lab.objects.apply(policyText('healthy', [80]));
   await watchEnforced(lab.client, {kind: 'CiliumNetworkPolicy', namespace: 'default', name: 'healthy'});
 }, MINUTE);
 
 test('a frozen map on one node', async () => {
   if (lab.client === null) throw new Error('no API server');
   // The kernel refuses every later write from user space to a frozen map: the agent's update fails, nothing is faked.
-  await must(['bpftool', 'map', 'freeze', 'pinned', join(lab.stentor.bpfRoot(BROKEN), 'maps', 'cilium_policy_map')]);
-  await lab.objects.apply(policyText('broken', 81));
+  await must(['bpftool', 'map', 'freeze', 'pinned', join(lab.stentor.bpfRoot(BROKEN), 'maps', 'cilium_policy')]);
+  await lab.objects.apply(policyText('broken', [81, 82, 83]));
   const address = {kind: 'CiliumNetworkPolicy', namespace: 'default', name: 'broken'} as const;
   const {object} = await watchUntil(lab.client, address, 20_000, (item) => conditionsOf(item).some((condition) => condition.type === ENFORCED && condition.status === 'False' && (condition.message ?? '').includes(BROKEN)));
   const condition = conditionsOf(object).find((item) => item.type === ENFORCED);
