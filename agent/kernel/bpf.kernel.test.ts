@@ -174,6 +174,40 @@ char licence_text[] SEC("license") = "GPL";
     map.close();
   });
 
+  test('with a rest between drains nothing is lost, and a ring that fell silent is waited for again', async () => {
+    const object = BpfObject.open(elf, {name: 'ring', maps: new Map(), rodata: new Map()});
+    await object.loadAsync();
+    const [program, map] = [object.program('emit'), object.map('events')];
+    object.close();
+    const rests: (() => void)[] = [];
+    let drained = 0;
+    const ring = RingBuffer.open(map, (records) => void (drained += records.length), {rest: () => new Promise((resolve) => void rests.push(resolve))});
+    const emit = (records: number): number => program.testRun({data: new Uint8Array(64), repeat: records}).retval;
+    const endRest = async (): Promise<void> => (await eventually(() => rests.shift() ?? null))();
+    try {
+      for (const burst of [1, 2]) {
+        const before = drained;
+        emit(5);
+        await eventually(() => (rests.length === 1 ? true : null));
+        const atWakeUp = drained;
+        expect(atWakeUp).toBeGreaterThan(before);
+        // Nobody looks while it rests; what came is handed over together after it.
+        emit(4);
+        expect(drained).toBe(atWakeUp);
+        await endRest();
+        await eventually(() => (rests.length === 1 ? true : null));
+        // The program discards its tenth record: the first of the second burst.
+        expect(drained - before).toBe(burst === 1 ? 9 : 8);
+        await endRest();
+      }
+    } finally {
+      ring.close();
+      program.close();
+      map.close();
+    }
+    expect(rests).toEqual([]);
+  });
+
   test('what the object does not have is an error, and so is a value of another size or a map of another layout', () => {
     const options = {name: 'ring', maps: new Map(), rodata: new Map()};
     expect(() => BpfObject.open(elf, {...options, rodata: new Map([['none', 1]])})).toThrow(expect.objectContaining({code: 'ENOENT'}));

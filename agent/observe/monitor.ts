@@ -10,7 +10,7 @@ import {lostRecord, monitorRecord} from './events.js';
 
 export interface MonitorParts {
   readonly names: EventNames;
-  readonly clock: Pick<Clock, 'now'>;
+  readonly clock: Pick<Clock, 'now' | 'sleep'>;
 }
 
 export interface MonitorCounts {
@@ -20,6 +20,9 @@ export interface MonitorCounts {
   /** Records that a reader was too slow for. */
   readonly lost: number;
 }
+
+/** Between two looks at the ring while events come. A wake-up per event costs each new connection more than everything else together (docs/performance.md). */
+const REST_MS = 20;
 
 interface Reader {
   readonly types: ReadonlySet<MonitorType>;
@@ -34,6 +37,7 @@ export class Monitor {
   readonly #parts: MonitorParts;
   readonly #readers = new Set<Reader>();
   #ring: RingBuffer | null = null;
+  #stopped = new AbortController();
   #received = 0;
   #lost = 0;
 
@@ -47,11 +51,16 @@ export class Monitor {
   }
 
   start(events: BpfMap): void {
-    this.#ring = RingBuffer.open(events, (records) => this.take(records));
+    const stopped = new AbortController();
+    this.#stopped = stopped;
+    // Only a stop ends the rest early, and then the ring is closed.
+    const rest = (): Promise<void> => this.#parts.clock.sleep(REST_MS, stopped.signal).catch(() => undefined);
+    this.#ring = RingBuffer.open(events, (records) => this.take(records), {rest});
   }
 
   stop(): void {
     this.#ring?.close();
+    this.#stopped.abort();
     this.#ring = null;
     for (const reader of this.#readers) reader.out.end();
     this.#readers.clear();
