@@ -9,6 +9,9 @@ NODE := $(ROOT)/node_modules/.bin/node
 export PATH := $(ROOT)/node_modules/.bin:$(PATH)
 JEST := $(NODE) --disable-warning=ExperimentalWarning --experimental-vm-modules node_modules/jest/bin/jest.js
 API ?= real
+LEAF ?= bird
+# Without an API server nothing of Kubernetes is needed.
+LAB_TOOLS := gobgp $(if $(filter files,$(API)),,control-plane)
 LAB ?= lab
 
 # The headers of the Node that runs it: N-API, and libuv for uv_poll.
@@ -21,11 +24,11 @@ BPF_CFLAGS := -O2 -g --target=bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-par
 
 ##@ The front door
 .PHONY: demo lab lab-down test help
-demo: build tools ## The rack lab end to end, with a verdict table (API=files: without an API server)
-	tools/run-lab.sh demo --api=$(API)
+demo: build $(LAB_TOOLS) ## The rack lab end to end, with a verdict table (API=files: without an API server)
+	tools/run-lab.sh demo --api=$(API) --leaf=$(LEAF)
 
-lab: build tools ## The same lab, left running; prints what to try
-	tools/run-lab.sh up --api=$(API)
+lab: build $(LAB_TOOLS) ## The same lab, left running; prints what to try
+	tools/run-lab.sh up --api=$(API) --leaf=$(LEAF)
 
 lab-down: ## Ends the lab and cleans up
 	tools/run-lab.sh down
@@ -90,8 +93,12 @@ ts: | proto ## TypeScript to dist/
 crds: ts ## crds/*.yaml from the schemas in crds/
 	node dist/crds/render.js crds
 
-tools: ## Control plane and gobgpd, from PATH, the cache or their pinned Go modules
+tools: control-plane gobgp ## Control plane and gobgpd, from PATH, the cache or their pinned Go modules
+
+.PHONY: control-plane gobgp
+control-plane:
 	tools/control-plane.sh
+gobgp:
 	tools/gobgp.sh
 
 ##@ Checking

@@ -85,6 +85,7 @@ build_into_cache() {
     right_version "$name" "$work/$name" >/dev/null || { echo "$name was built but does not report its version" >&2; exit 1; }
   done
   rm -rf "$cache"
+  chmod 755 "$work"
   mv "$work" "$cache"
   rm -f "$work.log"
   trap - EXIT

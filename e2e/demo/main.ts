@@ -1,13 +1,13 @@
 // Starts the lab for `make demo` and `make lab`, and ends it. Usage: main.js demo|up|down [--api=real|files] [--leaf=bird|frr] [--mode=native|tunnel]
 
-import {closeSync, openSync, readFileSync, existsSync} from 'node:fs';
+import {closeSync, existsSync, openSync, readFileSync, rmSync} from 'node:fs';
 import {spawn} from 'node:child_process';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
-import {cleanUp, recordProcess} from '../harness/cleanup.js';
+import {cleanUp, keepLogs, recordProcess} from '../harness/cleanup.js';
 import {Lab, type LabOptions} from '../harness/lab.js';
 import {RunDirectory} from '../harness/run-dir.js';
-import {pause, run as runCommand} from '../harness/shell.js';
+import {pause} from '../harness/shell.js';
 import {applyPeering, leafRoutes, nodeSessions} from '../harness/checks/bgp.js';
 import {runDemo} from './demo.js';
 import {writeLabInfo} from './lab-info.js';
@@ -57,7 +57,7 @@ async function demo(options: LabOptions): Promise<number> {
   } catch (error) {
     broken = true;
     output.add({name: 'the demo ran to its end', value: error instanceof Error ? error.message : String(error), verdict: 'FAIL'});
-    await keepLogs(run, output);
+    if (lab !== null) output.progress(`logs kept in ${await keepLogs(run)}`);
   }
   output.heading('cleaning up');
   const left = await endRun(lab, run);
@@ -78,12 +78,6 @@ async function endRun(lab: Lab | null, run: RunDirectory): Promise<readonly stri
   return cleanUp(run);
 }
 
-async function keepLogs(run: RunDirectory, output: Output): Promise<void> {
-  const copy = join(tmpdir(), `stentor-lab-logs-${run.prefix}`);
-  await runCommand(['cp', '-r', run.folder('logs'), copy]);
-  output.progress(`logs kept in ${copy}`);
-}
-
 /** Starts `serve` in the background, shows its progress, and ends when the lab is ready. */
 async function up(flags: readonly string[]): Promise<number> {
   if (RunDirectory.current() !== null) throw new Error('a lab is up already: `./lab status`, or `make lab-down` to end it');
@@ -99,12 +93,12 @@ async function up(flags: readonly string[]): Promise<number> {
     const text = existsSync(log) ? readFileSync(log, 'utf8') : '';
     process.stdout.write(text.slice(shown));
     shown = text.length;
-    if (ended !== null) return ended;
-    if (text.includes(READY)) break;
+    if (ended !== null || text.includes(READY)) break;
     await pause(100);
   }
   child.unref();
-  return 0;
+  rmSync(log, {force: true});
+  return ended ?? 0;
 }
 
 const READY = './lab status';
@@ -134,7 +128,7 @@ async function serve(options: LabOptions): Promise<number> {
     clearInterval(refresh);
   } catch (error) {
     process.stdout.write(`the lab could not be started: ${error instanceof Error ? error.message : String(error)}\n`);
-    await keepLogs(run, output);
+    if (lab !== null) output.progress(`logs kept in ${await keepLogs(run)}`);
     await endRun(lab, run);
     return 1;
   }

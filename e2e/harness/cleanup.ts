@@ -1,6 +1,7 @@
 // Ends a run and proves that nothing of it is left: processes, namespaces, links, pins, cgroups, routes. Works from the records alone, also after a crash.
 
 import {existsSync, readFileSync, readdirSync, rmdirSync, rmSync, statSync} from 'node:fs';
+import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {killAllIn, pidsIn} from './netns.js';
 import type {RunDirectory} from './run-dir.js';
@@ -18,6 +19,13 @@ export async function cleanUp(run: RunDirectory): Promise<readonly string[]> {
   const left = await leftovers(run);
   if (left.length === 0) run.remove();
   return left;
+}
+
+/** Copies the logs of a run to a folder that outlives it. */
+export async function keepLogs(run: RunDirectory): Promise<string> {
+  const copy = join(tmpdir(), `stentor-lab-logs-${run.prefix}`);
+  await must(['cp', '-rT', run.folder('logs'), copy]);
+  return copy;
 }
 
 /** One line per thing that still exists; empty = clean. */

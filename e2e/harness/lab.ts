@@ -6,7 +6,7 @@ import {realClock} from '../../lib/run/clock.js';
 import {KubeClient} from '../../lib/kube/client.js';
 import {loadKubeConfig} from '../../lib/kube/kube-config.js';
 import {objectPath, RESOURCES} from '../../lib/kube/resources.js';
-import {cleanUp, recordMachine, recordProcess} from './cleanup.js';
+import {cleanUp, keepLogs, recordMachine, recordProcess} from './cleanup.js';
 import {CniRunner} from './cni.js';
 import {ControlPlane} from './control-plane.js';
 import {buildFabric, fabricEstablished, type Fabric} from './fabric.js';
@@ -62,7 +62,18 @@ export class Lab {
     this.#stentor = this.#newStentor(options.routingMode);
   }
 
+  /** A lab that could not be started is cleaned up, and the error says where its logs are. */
   static async start(options: LabOptions, run: RunDirectory, say: Progress): Promise<Lab> {
+    try {
+      return await Lab.#start(options, run, say);
+    } catch (error) {
+      const logs = await keepLogs(run);
+      await cleanUp(run);
+      throw new Error(`${error instanceof Error ? error.message : String(error)} (logs kept in ${logs})`, {cause: error});
+    }
+  }
+
+  static async #start(options: LabOptions, run: RunDirectory, say: Progress): Promise<Lab> {
     await recordMachine(run);
     await mountBpfFileSystem();
     const fabric = await buildFabric({leaf: options.leaf}, run);
@@ -153,7 +164,9 @@ export class Lab {
     await this.#startStentor();
   }
 
+  /** Everything ends, in the reverse order of the start. Resolves with what is left of it: nothing. */
   async stop(): Promise<readonly string[]> {
+    if (process.env['STENTOR_LAB_KEEP_LOGS'] !== undefined) this.#say(`logs kept in ${await keepLogs(this.run)}`);
     await Promise.all([...this.#kubelets.values()].map((kubelet) => kubelet.stop()));
     await Promise.all([...this.#kubelets.values()].map((kubelet) => kubelet.destroyPods()));
     await Promise.all([...(this.client === null ? [] : [this.client]), ...this.#kubeletClients].map((client) => client.close()));
