@@ -12,7 +12,10 @@ import {SpeakerEvents} from '../watch/speaker-events.js';
 import {SpeakerSession} from './speaker.js';
 
 const ROOT = join(import.meta.dirname, '../../..');
-const COMMAND = ['nsenter', '--net=/run/netns/speaker-node', join(ROOT, 'build/bin/gobgpd')];
+// Two runs on one machine must not take each other's namespaces away.
+const NODE = `speaker-node-${process.pid}`;
+const ROUTER = `speaker-router-${process.pid}`;
+const COMMAND = ['nsenter', `--net=/run/netns/${NODE}`, join(ROOT, 'build/bin/gobgpd')];
 const folder = mkdtempSync(join(tmpdir(), 'speaker-'));
 const directory = join(folder, 'gobgpd');
 const origin = {kind: 'Node', namespace: '', name: 'n', uid: ''};
@@ -39,7 +42,7 @@ function quiet(...words: readonly string[]): void {
     // It was not there.
   }
 }
-const routes = (): string => sh('ip', '-n', 'speaker-router', 'route', 'show', 'proto', 'bird');
+const routes = (): string => sh('ip', '-n', ROUTER, 'route', 'show', 'proto', 'bird');
 const birdc = (...words: readonly string[]): string => sh('birdc', '-s', join(folder, 'bird.ctl'), ...words);
 const gobgpds = (): number[] => sh('pgrep', '-f', '--', `unix://${directory}`).split('\n').filter((pid) => pid !== '').map(Number);
 
@@ -62,23 +65,21 @@ const established = async (...addresses: readonly string[]): Promise<boolean> =>
   (await Promise.all(addresses.map((address) => state(address)))).every((one) => one === 'established');
 
 beforeAll(async () => {
-  quiet('ip', 'netns', 'del', 'speaker-node');
-  quiet('ip', 'netns', 'del', 'speaker-router');
-  for (const name of ['speaker-node', 'speaker-router']) {
+  for (const name of [NODE, ROUTER]) {
     sh('ip', 'netns', 'add', name);
     sh('ip', '-n', name, 'link', 'set', 'lo', 'up');
   }
-  sh('ip', '-n', 'speaker-node', 'link', 'add', 'node0', 'type', 'veth', 'peer', 'name', 'router0', 'netns', 'speaker-router');
-  sh('ip', '-n', 'speaker-node', 'addr', 'add', '10.1.5.10/24', 'dev', 'node0');
-  sh('ip', '-n', 'speaker-router', 'addr', 'add', '10.1.5.1/24', 'dev', 'router0');
-  sh('ip', '-n', 'speaker-node', 'link', 'set', 'node0', 'up');
-  sh('ip', '-n', 'speaker-router', 'link', 'set', 'router0', 'up');
+  sh('ip', '-n', NODE, 'link', 'add', 'node0', 'type', 'veth', 'peer', 'name', 'router0', 'netns', ROUTER);
+  sh('ip', '-n', NODE, 'addr', 'add', '10.1.5.10/24', 'dev', 'node0');
+  sh('ip', '-n', ROUTER, 'addr', 'add', '10.1.5.1/24', 'dev', 'router0');
+  sh('ip', '-n', NODE, 'link', 'set', 'node0', 'up');
+  sh('ip', '-n', ROUTER, 'link', 'set', 'router0', 'up');
   // A second link, because BIRD takes only one peering per neighbour address.
-  sh('ip', '-n', 'speaker-node', 'link', 'add', 'node1', 'type', 'veth', 'peer', 'name', 'router1', 'netns', 'speaker-router');
-  sh('ip', '-n', 'speaker-node', 'addr', 'add', '10.1.6.10/24', 'dev', 'node1');
-  sh('ip', '-n', 'speaker-router', 'addr', 'add', '10.1.6.2/24', 'dev', 'router1');
-  sh('ip', '-n', 'speaker-node', 'link', 'set', 'node1', 'up');
-  sh('ip', '-n', 'speaker-router', 'link', 'set', 'router1', 'up');
+  sh('ip', '-n', NODE, 'link', 'add', 'node1', 'type', 'veth', 'peer', 'name', 'router1', 'netns', ROUTER);
+  sh('ip', '-n', NODE, 'addr', 'add', '10.1.6.10/24', 'dev', 'node1');
+  sh('ip', '-n', ROUTER, 'addr', 'add', '10.1.6.2/24', 'dev', 'router1');
+  sh('ip', '-n', NODE, 'link', 'set', 'node1', 'up');
+  sh('ip', '-n', ROUTER, 'link', 'set', 'router1', 'up');
   writeFileSync(join(folder, 'bird.conf'), `
     log "${folder}/bird.log" all;
     router id 10.1.5.1;
@@ -90,7 +91,7 @@ beforeAll(async () => {
     protocol bgp inside from node { local 10.1.5.1 as 65005; neighbor 10.1.5.10 as 65005; }
     protocol bgp outside from node { local 10.1.6.2 as 65100; neighbor 10.1.6.10 as 65005; multihop 5; ipv4 { preference 50; import all; export none; }; }
   `);
-  bird = spawn('nsenter', ['--net=/run/netns/speaker-router', 'bird', '-f', '-c', join(folder, 'bird.conf'), '-s', join(folder, 'bird.ctl')], {stdio: 'ignore'});
+  bird = spawn('nsenter', [`--net=/run/netns/${ROUTER}`, 'bird', '-f', '-c', join(folder, 'bird.conf'), '-s', join(folder, 'bird.ctl')], {stdio: 'ignore'});
   await until('BIRD answers', 3000, () => {
     try {
       return birdc('show', 'status').includes('up and running');
@@ -108,8 +109,8 @@ afterAll(async () => {
   await session.set({instances: [], source: null});
   session.close();
   bird.kill('SIGKILL');
-  quiet('ip', 'netns', 'del', 'speaker-node');
-  quiet('ip', 'netns', 'del', 'speaker-router');
+  quiet('ip', 'netns', 'del', NODE);
+  quiet('ip', 'netns', 'del', ROUTER);
   rmSync(folder, {recursive: true, force: true});
 });
 
@@ -134,7 +135,7 @@ describe('speaker', () => {
     const advertised = await session.routes({type: 'advertised', family: {afi: 'ipv4', safi: 'unicast'}, peer: '10.1.6.2', vrouter: 65005});
     expect(advertised.map(({peer, prefix, nextHop, attrs}) => ({peer, prefix, nextHop, attrs})))
       .toEqual([{peer: '10.1.6.2', prefix: '10.98.0.0/24', nextHop: '10.1.6.10', attrs: ['{Origin: i}', '{AsPath: 65005}', '{Nexthop: 10.1.6.10}']}]);
-    expect(sh('ip', '-n', 'speaker-node', 'route')).not.toContain('192.0.2.0');
+    expect(sh('ip', '-n', NODE, 'route')).not.toContain('192.0.2.0');
   });
 
   test('an equal state needs no call: nothing changes in gobgpd, its log included', async () => {
