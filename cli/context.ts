@@ -1,7 +1,7 @@
 // What every verb is given, and the table that says which verbs there are.
 
 import type {ExitCode} from './errors.js';
-import type {Format, Io} from './output.js';
+import type {ExtraFormat, Format, Io} from './output.js';
 
 export interface CommonOptions {
   readonly format: Format;
@@ -15,7 +15,7 @@ export interface CommonOptions {
 
 export interface VerbContext {
   readonly args: readonly string[];
-  readonly options: Readonly<Record<string, string | boolean | undefined>>;
+  readonly options: Readonly<Record<string, string | boolean | readonly string[] | undefined>>;
   readonly common: CommonOptions;
   readonly io: Io;
   readonly signal: AbortSignal;
@@ -32,6 +32,8 @@ export interface VerbSpec {
   readonly args?: readonly (readonly [name: string, help: string])[];
   readonly options?: readonly (readonly [flags: string, help: string])[];
   readonly examples: readonly string[];
+  /** What `-o` takes besides the usual formats. */
+  readonly formats?: readonly ExtraFormat[];
   /** Loaded when it is called: a command costs only its own imports. */
   load(): Promise<Verb>;
 }

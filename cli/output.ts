@@ -4,11 +4,15 @@ import {usage} from './errors.js';
 import {table, type Column} from './table.js';
 
 export const FORMATS = ['table', 'wide', 'json', 'yaml', 'jsonl', 'name'] as const;
-export type Format = (typeof FORMATS)[number];
+/** Of single verbs. */
+export type ExtraFormat = 'sarif' | 'junit' | 'html' | 'svg';
+export type Format = (typeof FORMATS)[number] | ExtraFormat;
 
 export interface Io {
   out(text: string): void;
   err(text: string): void;
+  /** Resolves when what was written is no longer held in memory. */
+  drained(): Promise<void>;
   /** Of the terminal; null when the output goes elsewhere. */
   readonly width: number | null;
 }
@@ -21,9 +25,10 @@ export interface Listing<T> {
   readonly empty: string;
 }
 
-export function parseFormat(text: string): Format {
-  const format = FORMATS.find((known) => known === text);
-  if (format === undefined) throw usage(`-o ${text}: not one of ${FORMATS.join(', ')}`);
+export function parseFormat(text: string, extra: readonly ExtraFormat[] = []): Format {
+  const formats: readonly Format[] = [...FORMATS, ...extra];
+  const format = formats.find((known) => known === text);
+  if (format === undefined) throw usage(`-o ${text}: not one of ${formats.join(', ')}`);
   return format;
 }
 

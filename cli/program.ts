@@ -26,7 +26,7 @@ export function programOf(spec: ProgramSpec): Program {
       define(root, verb, spec.groups).action(async (...given: unknown[]) => {
         const command = given.at(-1) as Command;
         const run = await verb.load();
-        done.exit = await run({args: command.args, options: command.opts(), common: commonOf(root.opts()), io, signal});
+        done.exit = await run({args: command.args, options: command.opts(), common: commonOf(root.opts(), verb), io, signal});
       });
     }
     configure(root, io);
@@ -75,12 +75,12 @@ function configure(command: Command, io: Io): void {
   for (const inner of command.commands) configure(inner, io);
 }
 
-function commonOf(options: Readonly<Record<string, unknown>>): CommonOptions {
+function commonOf(options: Readonly<Record<string, unknown>>, {formats}: VerbSpec): CommonOptions {
   const {output, apiSocket, bpfRoot, pinned, kubeconfig, timeout} = options;
   const seconds = Number(timeout);
   if (!(seconds > 0 && seconds <= 3600)) throw usage(`--timeout: ${String(timeout)} is not a number of seconds within 0..3600`);
   return {
-    format: parseFormat(String(output)), apiSocket: String(apiSocket), bpfRoot: String(bpfRoot), pinned: pinned === true,
+    format: parseFormat(String(output), formats), apiSocket: String(apiSocket), bpfRoot: String(bpfRoot), pinned: pinned === true,
     kubeconfig: typeof kubeconfig === 'string' && kubeconfig !== '' ? kubeconfig : null, timeoutMs: seconds * 1000,
   };
 }

@@ -14,6 +14,7 @@ export async function runMain(program: Program): Promise<void> {
   const io: Io = {
     out: (text) => void stdout.write(text),
     err: (text) => void process.stderr.write(text),
+    drained: () => (stdout.writableNeedDrain ? new Promise((resolve) => void stdout.once('drain', () => resolve())) : Promise.resolve()),
     width: stdout.isTTY ? stdout.columns : null,
   };
   try {

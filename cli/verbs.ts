@@ -1,6 +1,7 @@
 // Every verb of stentorctl: words, help, and where its code lies. Nothing of a verb is loaded before it is called.
 
 import type {Verb, VerbSpec} from './context.js';
+import {POLICY_VERBS} from './policy/verbs.js';
 
 type BpfVerb = 'policy' | 'ipcache' | 'ct' | 'nat' | 'ipmasq' | 'tunnel' | 'endpoint' | 'metrics' | 'drops';
 const bpf = (name: BpfVerb) => async (): Promise<Verb> => (await import('./verbs/bpf.js'))[name];
@@ -91,6 +92,7 @@ export const VERBS: readonly VerbSpec[] = [
     examples: ['stentorctl policy status', 'stentorctl policy status -n default -o json'],
     load: async () => (await import('./verbs/policy-status.js')).status,
   },
+  ...POLICY_VERBS,
   {
     path: 'completion', summary: 'a completion script for the shell', args: [['[shell]', 'bash (default) or zsh']],
     examples: ['source <(stentorctl completion bash)'],

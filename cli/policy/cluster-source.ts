@@ -1,0 +1,47 @@
+// The same objects from a live cluster, with the kubeconfig at hand.
+
+import {homedir} from 'node:os';
+import {join} from 'node:path';
+import {StentorError} from '../../lib/core/errors.js';
+import {KubeClient} from '../../lib/kube/client.js';
+import {loadKubeConfig} from '../../lib/kube/kube-config.js';
+import {RESOURCES, collectionPath} from '../../lib/kube/resources.js';
+import {realClock} from '../../lib/run/clock.js';
+import type {CommonOptions} from '../context.js';
+import {CliError, EXIT} from '../errors.js';
+import {ObjectSource, type SourceObject} from './documents.js';
+import type {Manifests} from './sources.js';
+
+const KINDS = [
+  'Namespace', 'Node', 'Pod', 'NetworkPolicy', 'CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy', 'CiliumIdentity', 'CiliumEndpoint', 'CiliumNode',
+] as const;
+const API_SERVER_SLICES = 'kubernetes.io/service-name=kubernetes';
+
+export async function readCluster(common: CommonOptions, signal: AbortSignal): Promise<Manifests> {
+  const kubeconfig = common.kubeconfig ?? join(homedir(), '.kube', 'config');
+  try {
+    const connection = await loadKubeConfig({kubeconfig});
+    const client = new KubeClient({timeoutMs: common.timeoutMs, retries: 1}, {connection, clock: realClock});
+    try {
+      const list = async (kind: typeof KINDS[number] | 'EndpointSlice', labelSelector?: string): Promise<SourceObject[]> => {
+        const {apiVersion} = RESOURCES[kind];
+        const path = collectionPath(RESOURCES[kind]);
+        const {items} = await client.listAll(path, labelSelector === undefined ? {} : {labelSelector}, signal).catch((error: unknown) => {
+          // A cluster without Cilium's kinds has none of them.
+          if (error instanceof StentorError && error.code === 'NotFound') return {items: []};
+          throw error;
+        });
+        return items.map((object) => ({apiVersion, kind, object, source: NOWHERE}));
+      };
+      const lists = await Promise.all([...KINDS.map((kind) => list(kind)), list('EndpointSlice', API_SERVER_SLICES)]);
+      return {objects: lists.flat(), others: [], problems: []};
+    } finally {
+      await client.close();
+    }
+  } catch (error) {
+    throw new CliError(EXIT.unreachable, `cannot read the cluster (${kubeconfig}): ${error instanceof Error ? error.message : String(error)}`, {cause: error});
+  }
+}
+
+/** Objects of a cluster are in no file. */
+const NOWHERE = new ObjectSource({file: '', base: []}, () => ({node: null, lines: {linePos: () => ({line: 0, col: 0})}}));

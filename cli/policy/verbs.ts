@@ -1,0 +1,32 @@
+// The policy verbs: offline on manifests, or on the cluster of the current kubeconfig when no path is given.
+
+import type {VerbSpec} from '../context.js';
+
+const CONFIG = ['--config <file>', 'the operator’s options, or a ConfigMap such as cilium-config: enable-policy, allow-localhost, cluster-name, …'] as const;
+const INPUT = ['--input <path...>', 'manifests: files, folders, - (default: the cluster)'] as const;
+const PATHS = ['[path...]', 'manifests: files, folders, - (default: the cluster)'] as const;
+
+export const POLICY_VERBS: readonly VerbSpec[] = [
+  {
+    path: 'policy validate', summary: 'schema, semantics and lint of policies, each finding with file:line and a fix; exit code 1 when there is one',
+    args: [PATHS], options: [INPUT, CONFIG, ['--least <severity>', 'what counts for the exit code: error, warning (default) or note']],
+    examples: ['stentorctl policy validate policies/', 'kustomize build . | stentorctl policy validate -', 'stentorctl policy validate policies/ -o sarif > policies.sarif'],
+    formats: ['sarif', 'junit'],
+    load: async () => (await import('./validate.js')).validate,
+  },
+  {
+    path: 'policy compile', summary: 'identities, ipcache and the policy map entries of every endpoint, with the rule behind each', args: [PATHS],
+    options: [INPUT, CONFIG, ['--node <name>', 'only the endpoints of this node']],
+    examples: ['stentorctl policy compile --input cluster/ -o json', 'stentorctl policy compile --input cluster/ --node node1 -o yaml'],
+    load: async () => (await import('./compile.js')).compile,
+  },
+  {
+    path: 'policy verdict', summary: 'what happens to flows: one line of JSON in, one out', args: [PATHS],
+    options: [INPUT, CONFIG, ['--flows <file>', 'JSON lines: {"src":{"pod":"ns/name"},"dst":{"ip":"10.0.0.1"},"protocol":"TCP","port":443}; - for standard input']],
+    examples: [
+      'stentorctl policy verdict --input cluster/ --flows flows.jsonl',
+      'echo \'{"src":{"pod":"default/client"},"dst":{"pod":"default/web"},"protocol":"TCP","port":80}\' | stentorctl policy verdict --input cluster/ --flows -',
+    ],
+    load: async () => (await import('./verdict.js')).verdict,
+  },
+];
