@@ -1,9 +1,10 @@
 // The speaker against real gobgpd and BIRD in two network namespaces (root).
 
-import {execFileSync, spawn, type ChildProcess} from 'node:child_process';
+import {execFileSync, spawn, type ChildProcess, type ChildProcessByStdio} from 'node:child_process';
 import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
+import type {Readable} from 'node:stream';
 import {afterAll, beforeAll, describe, expect, test} from '@jest/globals';
 import type {Advertisement, BgpInstance, BgpPeer, BgpPeerStatus, Speaker} from '../../lib/domain/bgp.js';
 import {realClock} from '../../lib/run/clock.js';
@@ -58,6 +59,7 @@ async function until(what: string, limitMs: number, holds: () => boolean | Promi
 let session: SpeakerSession;
 let events: SpeakerEvents;
 let bird: ChildProcess;
+let driver: ChildProcessByStdio<null, Readable, null> | null = null;
 const stop = new AbortController();
 const peers = (): Promise<readonly BgpPeerStatus[]> => events.peers();
 const state = async (address: string): Promise<string> => (await peers()).find((peer) => peer.address === address)?.session ?? 'absent';
@@ -102,17 +104,23 @@ beforeAll(async () => {
   session = new SpeakerSession({directory, command: COMMAND}, {clock: realClock, log: silentLog});
   events = new SpeakerEvents({source: session, clock: realClock, log: silentLog});
   void events.run(stop.signal);
-});
+}, 30_000);
 
+// Also after a test that failed half-way: nothing of this run is left.
 afterAll(async () => {
   stop.abort();
-  await session.set({instances: [], source: null});
+  driver?.kill('SIGKILL');
   session.close();
+  for (const name of ['gobgpd', 'other', 'md5']) {
+    const last = new SpeakerSession({directory: join(folder, name), command: COMMAND}, {clock: realClock, log: silentLog});
+    await last.set({instances: [], source: null});
+    last.close();
+  }
   bird.kill('SIGKILL');
   quiet('ip', 'netns', 'del', NODE);
   quiet('ip', 'netns', 'del', ROUTER);
   rmSync(folder, {recursive: true, force: true});
-});
+}, 30_000);
 
 describe('speaker', () => {
   test('sessions come up within 5 s, and the prefix is in the kernel of the router', async () => {
@@ -240,13 +248,14 @@ describe('speaker', () => {
       const failures = await session.set(${JSON.stringify(speaker([], [], {name: 'second', asn: 65006}))});
       console.log(JSON.stringify(failures));
       setInterval(() => 0, 1000);`;
-    const driver = spawn(process.execPath, ['--input-type=module', '-e', script], {stdio: ['ignore', 'pipe', 'inherit']});
-    const said = await new Promise<string>((resolve) => driver.stdout.once('data', (data: Buffer) => resolve(data.toString())));
+    const agent = spawn(process.execPath, ['--input-type=module', '-e', script], {stdio: ['ignore', 'pipe', 'inherit']});
+    driver = agent;
+    const said = await new Promise<string>((resolve) => agent.stdout.once('data', (data: Buffer) => resolve(data.toString())));
     expect(JSON.parse(said)).toEqual([]);
     const left = (): string => sh('pgrep', '-f', '--', `unix://${join(folder, 'other')}`).trim();
     const pid = left();
-    driver.kill('SIGKILL');
-    await new Promise((resolve) => driver.once('exit', resolve));
+    agent.kill('SIGKILL');
+    await new Promise((resolve) => agent.once('exit', resolve));
     expect(left()).toBe(pid);
     const heir = new SpeakerSession({directory: join(folder, 'other'), command: COMMAND}, {clock: realClock, log: silentLog});
     expect(await heir.set(speaker([], [advertise('10.98.9.0/24')], {name: 'second', asn: 65006}))).toEqual([]);
