@@ -193,7 +193,7 @@ describe('compileNode', () => {
     expect(native.links.map(({name, addresses}) => [name, ...addresses])).toEqual([['cilium_host', '10.98.0.1/32']]);
     expect(native.routes).toEqual([{prefix: '10.98.0.0/24', device: 'cilium_host', via: null, source: '10.98.0.1', scope: 'link', mtu: null}]);
     expect(native.attachments.map(({device, direction, program}) => `${device} ${direction} ${program}`)).toEqual([
-      'cilium_host egress cil_from_host', 'cilium_host ingress cil_to_host', 'cilium_net ingress cil_to_host',
+      'cilium_host egress cil_from_host', 'cilium_net ingress cil_to_host',
       'eth0 ingress cil_from_netdev', 'eth0 egress cil_to_netdev', 'lxc1 ingress cil_from_container', 'lxc2 ingress cil_from_container',
     ]);
     const tunnel = compiled(withConfig({routingMode: 'tunnel'})).kernel;

@@ -22,8 +22,8 @@ export function compileAttachments(input: CompileInput): Attachment[] {
     {device: OVERLAY_DEVICE, direction: 'ingress', program: 'cil_from_overlay'}, {device: OVERLAY_DEVICE, direction: 'egress', program: 'cil_to_overlay'},
   ];
   return [
-    {device: HOST_DEVICE, direction: 'egress', program: 'cil_from_host'}, {device: HOST_DEVICE, direction: 'ingress', program: 'cil_to_host'},
-    {device: HOST_PEER, direction: 'ingress', program: 'cil_to_host'}, ...overlay, ...fabric, ...pods,
+    {device: HOST_DEVICE, direction: 'egress', program: 'cil_from_host'}, {device: HOST_PEER, direction: 'ingress', program: 'cil_to_host'},
+    ...overlay, ...fabric, ...pods,
   ];
 }
 
