@@ -5,6 +5,7 @@ import {mkdtempSync, rmSync, statSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {Writable} from 'node:stream';
+import {realClock} from '../../lib/run/clock.js';
 import {startHttpServer} from '../../lib/run/http.js';
 import {DROP_MESSAGE, EVENT_DROP, EVENT_POLICY_VERDICT, EVENT_TRACE, TRACE_MESSAGE, VERDICT_MESSAGE} from '../maps/events.js';
 import type {ApiSources} from './api.js';
@@ -79,7 +80,7 @@ describe('packets', () => {
 
 describe('Monitor', () => {
   function started(queueMax = 100) {
-    return new Monitor({queueMax}, {names: NAMES, clock: {now: () => 0}});
+    return new Monitor({queueMax}, {names: NAMES, clock: {...realClock, now: () => 0}});
   }
 
   test('a drop says what, who, and which rule', () => {
@@ -138,7 +139,7 @@ describe('the socket', () => {
   async function ask(path: string, body?: Buffer): Promise<{status: number; text: string; exit: string | undefined}> {
     const folder = mkdtempSync(join(tmpdir(), 'api-'));
     const socketPath = join(folder, 'deep', 'agent.sock');
-    const server = await startHttpServer({listen: socketPath, routes: apiRoutes(sources, new Monitor({queueMax: 1}, {names: NAMES, clock: {now: () => 0}}))});
+    const server = await startHttpServer({listen: socketPath, routes: apiRoutes(sources, new Monitor({queueMax: 1}, {names: NAMES, clock: {...realClock, now: () => 0}}))});
     try {
       expect(statSync(socketPath).mode & 0o777).toBe(0o600);
       return await new Promise((resolve, reject) => {
