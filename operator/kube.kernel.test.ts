@@ -181,6 +181,7 @@ describe('applier', () => {
     const transition = (): unknown => (objects.get('CiliumNetworkPolicy/default/one')?.['status'] as {conditions: {lastTransitionTime: string; type: string}[]} | undefined)
       ?.conditions.find(({type}) => type === 'Valid')?.lastTransitionTime;
     const before = transition();
+    expect(before).toEqual(expect.any(String));
     second.set({...stateFor(written, 'False'), events: new Map()});
     await eventually(() => (JSON.stringify(objects.get('CiliumNetworkPolicy/default/one')?.['status']).includes('"False"') ? true : null));
     expect(transition()).toBe(before);
