@@ -161,14 +161,19 @@ make lab-down ends it.
 `;
 }
 
-/** Ends the current lab, and whatever a crashed run has left. */
+/** Ends the lab, and whatever crashed runs have left. */
 async function down(): Promise<number> {
   const runs = RunDirectory.all();
   if (runs.length === 0) process.stdout.write('no lab is up\n');
   let code = 0;
   for (const record of runs) {
     const run = new RunDirectory(record.prefix, record.path);
-    if (isOwner(record.ownerPid)) {
+    const owner = ownerOf(record.ownerPid);
+    if (owner === 'other') {
+      process.stdout.write(`${record.prefix}: process ${record.ownerPid} is using it; left alone\n`);
+      continue;
+    }
+    if (owner === 'lab') {
       process.kill(record.ownerPid, 'SIGTERM');
       for (let waited = 0; waited < DOWN_LIMIT_MS && existsSync(run.path); waited += 100) await pause(100);
     }
@@ -179,11 +184,14 @@ async function down(): Promise<number> {
   return code;
 }
 
-function isOwner(pid: number): boolean {
+/** `other`: a program that uses the harness, as a test does. A run whose owner is gone is a crashed one. */
+function ownerOf(pid: number): 'lab' | 'other' | 'gone' {
   try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('e2e/demo/main.js');
+    const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+    if (command === '') return 'gone';
+    return command.includes('e2e/demo/main.js') ? 'lab' : 'other';
   } catch {
-    return false;
+    return 'gone';
   }
 }
 
