@@ -8,7 +8,6 @@ import type {Origin} from '../lib/domain/policy.js';
 import type {KernelApply} from './apply/kernel.js';
 import type {MapSet} from './apply/map-set.js';
 import type {SweepResult} from './apply/conntrack-gc.js';
-import type {Compiled} from './compile/compile.js';
 import {identityOf, uplinks} from './compile/input.js';
 import type {CompileOptions} from './compile/input.js';
 import type {Ipam} from './cni/ipam.js';
@@ -227,31 +226,6 @@ function bgpSummary(peers: readonly BgpPeerStatus[]): readonly {instance: string
     instances.set(instance, row);
   }
   return [...instances.values()];
-}
-
-/** Keys in hex, at most this many per map. */
-const DIFF_KEYS_MAX = 100;
-
-/** What is desired of the reconciled maps, against what the kernel holds now. */
-export function stateDiff(compiled: Compiled | null, maps: MapSet): unknown {
-  if (compiled === null) return {maps: []};
-  const held = new Set<string>(compiled.kernel.holds.map(({map}) => map));
-  return {maps: [...compiled.kernel.maps].map(([name, content]) => {
-    const actual = new Map((maps.get(name)?.entries() ?? []).map(([key, value]) => [hexOf(key), value]));
-    const [missing, different]: [string[], string[]] = [[], []];
-    for (const [key, {value}] of content) {
-      const there = actual.get(key);
-      if (there === undefined) missing.push(key);
-      else if (Buffer.compare(there, value) !== 0) different.push(key);
-    }
-    // Arrays have all their keys; all zero stands for absent.
-    const extra = [...actual].filter(([key, value]) => !content.has(key) && value.some((byte) => byte !== 0)).map(([key]) => key);
-    return {name, held: held.has(name), missing: missing.slice(0, DIFF_KEYS_MAX), different: different.slice(0, DIFF_KEYS_MAX), extra: extra.slice(0, DIFF_KEYS_MAX)};
-  })};
-}
-
-function hexOf(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
 }
 
 /** Endpoints whose link went while nobody watched. */

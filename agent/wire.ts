@@ -47,7 +47,8 @@ import {nodeMessage, peersMessage} from './stream/report.js';
 import {EndpointTable} from './watch/endpoints.js';
 import {LinkWatch} from './watch/links.js';
 import {SpeakerEvents} from './watch/speaker-events.js';
-import {AgentView, goneSince, stateDiff} from './wire-api.js';
+import {AgentView, goneSince} from './wire-api.js';
+import {stateDiff} from './wire-diff.js';
 import {NodeEngine} from './wire-engine.js';
 import {PodPorts} from './wire-pods.js';
 
