@@ -30,7 +30,8 @@ export interface VerbSpec {
   readonly summary: string;
   /** As commander takes them: `[endpoint]`, `<name>`. */
   readonly args?: readonly (readonly [name: string, help: string])[];
-  readonly options?: readonly (readonly [flags: string, help: string])[];
+  /** `repeat`: may be given several times; where `<path...>` would swallow the arguments after it. */
+  readonly options?: readonly (readonly [flags: string, help: string, repeat?: 'repeat'])[];
   readonly examples: readonly string[];
   /** What `-o` takes besides the usual formats. */
   readonly formats?: readonly ExtraFormat[];

@@ -65,7 +65,10 @@ function define(root: Command, verb: VerbSpec, groups: Readonly<Record<string, s
   for (const word of words) at = at.commands.find((one) => one.name() === word) ?? at.command(word).description(groups[word] ?? '');
   const command = at.command(last).description(verb.summary).aliases([...(verb.aliases ?? [])]);
   for (const [name, help] of verb.args ?? []) command.argument(name, help);
-  for (const [flags, help] of verb.options ?? []) command.option(flags, help);
+  for (const [flags, help, repeat] of verb.options ?? []) {
+    if (repeat === undefined) command.option(flags, help);
+    else command.option(flags, help, (value: string, before: readonly string[]) => [...before, value], [] as readonly string[]);
+  }
   return command.addHelpText('after', `\nExamples:\n${verb.examples.map((example) => `  ${example}\n`).join('')}`);
 }
 

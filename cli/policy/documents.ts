@@ -197,12 +197,10 @@ function addValue(value: unknown, root: () => Root, out: Collected): void {
 }
 
 function addObject(value: unknown, source: ObjectSource, out: Collected): void {
-  if (!isRecord(value) || typeof value['apiVersion'] !== 'string' || typeof value['kind'] !== 'string') {
+  if (!isRecord(value) || value['kind'] === 'PolicyTest' || typeof value['apiVersion'] !== 'string' || typeof value['kind'] !== 'string') {
     out.others.push({value, source});
   } else if (isKubeObject(value)) {
     out.objects.push({apiVersion: value['apiVersion'], kind: value['kind'], object: value, source});
-  } else if (value['kind'] === 'PolicyTest') {
-    out.others.push({value, source});
   } else {
     const message = `${value['kind']}: metadata.name is missing, or metadata has members of a wrong type`;
     out.problems.push({place: source.locate('metadata'), code: 'NotAnObject', message});

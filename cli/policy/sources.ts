@@ -49,10 +49,10 @@ function notObjects({others}: Documents): DocumentProblem[] {
 
 /** Documents of `policy test`. */
 export function isAssertions(value: unknown): boolean {
-  if (Array.isArray(value)) return value.length > 0 && value.every(isAssertions);
+  if (Array.isArray(value)) return value.some(isAssertions);
   if (typeof value !== 'object' || value === null) return false;
-  const {kind, tests, from, expect} = value as Readonly<Record<string, unknown>>;
-  return kind === 'PolicyTest' || (kind === undefined && (Array.isArray(tests) || (from !== undefined && expect !== undefined)));
+  const {kind, tests, from, to} = value as Readonly<Record<string, unknown>>;
+  return kind === 'PolicyTest' || (kind === undefined && (Array.isArray(tests) || (from !== undefined && to !== undefined)));
 }
 
 async function textsOf(path: string): Promise<Text[]> {

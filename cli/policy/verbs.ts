@@ -4,6 +4,7 @@ import type {VerbSpec} from '../context.js';
 
 const CONFIG = ['--config <file>', 'the operator’s options, or a ConfigMap such as cilium-config: enable-policy, allow-localhost, cluster-name, …'] as const;
 const INPUT = ['--input <path...>', 'manifests: files, folders, - (default: the cluster)'] as const;
+const INPUTS = ['--input <path>', 'manifests: file, folder, -; may be repeated (default: the cluster)', 'repeat'] as const;
 const PATHS = ['[path...]', 'manifests: files, folders, - (default: the cluster)'] as const;
 
 export const POLICY_VERBS: readonly VerbSpec[] = [
@@ -28,5 +29,18 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
       'echo \'{"src":{"pod":"default/client"},"dst":{"pod":"default/web"},"protocol":"TCP","port":80}\' | stentorctl policy verdict --input cluster/ --flows -',
     ],
     load: async () => (await import('./verdict.js')).verdict,
+  },
+  {
+    path: 'policy explain', summary: 'why a flow is let through or not: both directions, the rules with file:line, the nearest miss and the change that would allow it',
+    args: [['<src>', 'pod (ns/name), address, entity or #identity'], ['<dst>', 'the same'], ['[port/proto]', '80/TCP, 53/UDP, ICMP/8; without it everything that passes']],
+    options: [INPUTS, CONFIG, ['-n, --namespace <name>', 'of pods that are named without one']],
+    examples: ['stentorctl policy explain shop/frontend shop/db 5432/TCP --input cluster/', 'stentorctl policy explain shop/api world 443/TCP', 'stentorctl policy explain shop/frontend shop/api'],
+    load: async () => (await import('./explain.js')).explain,
+  },
+  {
+    path: 'policy test', summary: 'assertions in YAML beside the manifests: from, to, ports, expect: allow|deny, because: policy; exit code 1 when one fails',
+    args: [['[dir...]', 'manifests and assertions: files, folders, -']], options: [INPUT, CONFIG], formats: ['junit'],
+    examples: ['stentorctl policy test policies/', 'stentorctl policy test policies/ -o junit > results.xml', 'stentorctl policy test --input cluster/ tests/'],
+    load: async () => (await import('./test.js')).test,
   },
 ];
