@@ -4,7 +4,7 @@ import {single} from '../lib/desired/tables.js';
 import {allResources} from '../lib/desired/tables.js';
 import type {BgpPeerStatus} from '../lib/domain/bgp.js';
 import {CLUSTER_IDENTITY_MIN, RESERVED_IDENTITIES, identityId} from '../lib/domain/identity.js';
-import type {Origin} from '../lib/domain/policy.js';
+import type {Direction, Origin} from '../lib/domain/policy.js';
 import type {KernelApply} from './apply/kernel.js';
 import type {MapSet} from './apply/map-set.js';
 import type {SweepResult} from './apply/conntrack-gc.js';
@@ -166,6 +166,11 @@ export class AgentView implements EventNames {
       if (found !== undefined) return found;
     }
     return [];
+  }
+
+  isolatorsOf(endpointId: number, direction: Direction): readonly Origin[] {
+    const {tables} = this.#parts.engine.held;
+    return tables.policy.get(String(this.identityOfEndpoint(endpointId)))?.value.isolatedBy?.[direction] ?? [];
   }
 
   countEndpoints(): {total: number; byState: Record<string, number>; byEnforcement: Record<string, number>} {

@@ -2,7 +2,7 @@
 
 import {dropReasonText} from '../../lib/domain/drop-reasons.js';
 import {PROTOCOL_NUMBERS} from '../../lib/domain/policy.js';
-import type {Origin} from '../../lib/domain/policy.js';
+import type {Direction, Origin} from '../../lib/domain/policy.js';
 import type {DatapathEvent, DropMessage, TraceMessage, VerdictMessage} from '../maps/events.js';
 import {MATCH_TYPES, OBSERVATION_POINTS, TRACE_REASONS} from '../maps/events.js';
 import type {PacketSummary} from './packet.js';
@@ -51,11 +51,15 @@ export interface EventNames {
   podAt(ip: string): string | null;
   identityOfEndpoint(endpointId: number): number;
   originsOf(cookie: number): readonly Origin[];
+  /** The rules that isolate an endpoint: nothing passes in this direction but what they allow. */
+  isolatorsOf(endpointId: number, direction: Direction): readonly Origin[];
 }
 
 const PROTOCOL_NAMES: ReadonlyMap<number, string> = new Map(Object.entries(PROTOCOL_NUMBERS).map(([name, number]) => [number, name]));
 const NOWHERE: PacketSummary = {source: '', destination: '', protocol: 0, sourcePort: 0, destinationPort: 0, icmpType: null};
 const [INGRESS, EGRESS] = [1, 2];
+/** `Policy denied`: no entry let the packet through. */
+const DROP_POLICY = 133;
 
 export function monitorRecord(event: DatapathEvent, names: EventNames, timeMs: number): MonitorRecord {
   const packet = summarisePacket(event.packet) ?? NOWHERE;
@@ -102,15 +106,27 @@ function directionOf(direction: number): MonitorRecord['direction'] {
   return direction === INGRESS ? 'ingress' : direction === EGRESS ? 'egress' : 'unknown';
 }
 
-function derivedFrom(names: EventNames, cookie: number): MonitorRecord['derivedFrom'] {
-  return cookie === 0 ? [] : names.originsOf(cookie).map(({kind, namespace, name, ruleIndex}) => ({kind, namespace, name, ruleIndex}));
+/** The objects of the entry that decided; where no entry matched, those that isolate the endpoint in this direction. */
+function derivedFrom(names: EventNames, decided: Decided): MonitorRecord['derivedFrom'] {
+  const origins = decided.cookie !== 0 ? names.originsOf(decided.cookie)
+    : decided.reason === DROP_POLICY ? names.isolatorsOf(decided.endpointId, decided.direction === INGRESS ? 'ingress' : 'egress') : [];
+  return origins.map(({kind, namespace, name, ruleIndex}) => ({kind, namespace, name, ruleIndex}));
+}
+
+interface Decided {
+  readonly cookie: number;
+  /** Drop code, 0 when nothing was dropped. */
+  readonly reason: number;
+  readonly endpointId: number;
+  readonly direction: number;
 }
 
 function dropRecord(message: DropMessage, context: Context): MonitorRecord {
   return {
     ...common(context, {source: message.sourceIdentity, destination: message.destinationIdentity}), type: 'drop',
     reason: message.subtype, reasonText: dropReasonText(message.subtype), direction: directionOf(message.direction),
-    endpointId: message.source, ifindex: message.ifindex, derivedFrom: derivedFrom(context.names, message.cookie), bytes: message.originalLength,
+    endpointId: message.source, ifindex: message.ifindex, bytes: message.originalLength,
+    derivedFrom: derivedFrom(context.names, {cookie: message.cookie, reason: message.subtype, endpointId: message.source, direction: message.direction}),
   };
 }
 
@@ -133,6 +149,7 @@ function verdictRecord(message: VerdictMessage, context: Context): MonitorRecord
     ...common(context, identities), type: 'policy-verdict', direction: directionOf(message.direction),
     ...(denied ? {reason: -message.verdict, reasonText: dropReasonText(-message.verdict)} : {}),
     verdict: denied ? 'denied' : message.verdict > 0 ? 'redirected' : 'allowed', matchType: MATCH_TYPES[message.matchType] ?? String(message.matchType),
-    endpointId: message.source, ifindex: 0, derivedFrom: derivedFrom(context.names, message.cookie), bytes: message.originalLength,
+    endpointId: message.source, ifindex: 0, bytes: message.originalLength,
+    derivedFrom: derivedFrom(context.names, {cookie: message.cookie, reason: denied ? -message.verdict : 0, endpointId: message.source, direction: message.direction}),
   };
 }

@@ -16,6 +16,7 @@ import {summarisePacket} from './packet.js';
 
 const NAMES: EventNames = {
   node: 'n1', labelsOf: (id) => (id === 256 ? ['k8s:app=web'] : []), podAt: (ip) => (ip === '10.98.0.2' ? 'default/web' : null),
+  isolatorsOf: (endpointId, direction) => (endpointId === 0 ? [] : [{kind: 'CiliumNetworkPolicy', namespace: 'default', name: `isolates-${direction}`, uid: 'i', ruleIndex: 0}]),
   identityOfEndpoint: () => 256, originsOf: (cookie) => (cookie === 7 ? [{kind: 'NetworkPolicy', namespace: 'default', name: 'deny', uid: 'u', ruleIndex: 2}] : []),
 };
 
@@ -27,8 +28,8 @@ function packet(protocol: number, l4: readonly number[], fragment = 0): Uint8Arr
 
 const HEADER = {hash: 0, originalLength: 98, version: 1, extensionVersion: 1};
 
-function drop(bytes: Uint8Array, cookie = 7): Uint8Array {
-  const message = DROP_MESSAGE.encode({...HEADER, type: EVENT_DROP, subtype: 181, source: 5, capturedLength: bytes.length, sourceIdentity: 257, destinationIdentity: 256,
+function drop(bytes: Uint8Array, cookie = 7, reason = 181): Uint8Array {
+  const message = DROP_MESSAGE.encode({...HEADER, type: EVENT_DROP, subtype: reason, source: 5, capturedLength: bytes.length, sourceIdentity: 257, destinationIdentity: 256,
     destinationEndpoint: 5, line: 1, file: 1, extendedError: 0, ifindex: 9, flags: 0, ipTraceId: 0n, cookie, direction: 1});
   return Uint8Array.from([...message, ...bytes]);
 }
@@ -93,6 +94,15 @@ describe('Monitor', () => {
       source: {identity: 257, labels: [], ip: '10.98.0.3', port: 40000}, destination: {identity: 256, labels: ['k8s:app=web'], ip: '10.98.0.2', port: 80, pod: 'default/web'},
       protocol: 'TCP', endpointId: 5, ifindex: 9, bytes: 98, derivedFrom: [{kind: 'NetworkPolicy', namespace: 'default', name: 'deny', ruleIndex: 2}],
     }]);
+  });
+
+  test('a drop that no entry decided names the rules that isolate the endpoint', () => {
+    const monitor = started();
+    const reader = new SlowReader(true);
+    monitor.follow(new Set(['drop']), reader);
+    const bytes = packet(6, [0x9c, 0x40, 0, 80]);
+    monitor.take([drop(bytes, 0, 133), drop(bytes, 0, 132)]);
+    expect(reader.lines.map((line) => [line.reason, line.derivedFrom.map(({name}) => name)])).toEqual([[133, ['isolates-ingress']], [132, []]]);
   });
 
   test('a verdict names the endpoint’s own identity on its side; a trace its point', () => {

@@ -104,10 +104,12 @@ function isObject(value: unknown): value is Readonly<Record<string, unknown>> {
 
 const REF = {kind: text, namespace: text, name: text, uid: text};
 
+const ORIGINS = list(object({...REF, ruleIndex: integer(-1, 0xffffffff)}));
+
 const POLICY_ENTRY = object({
   direction: oneOf('ingress', 'egress'), deny: flag, selector: text, protocol: u8, port: u16, portPrefixLength: integer(0, 16),
   portName: optional(text), endPort: optional(u16), precedence: u32, derived: optional(oneOf('allow-localhost', 'allow-any')),
-  origins: list(object({...REF, ruleIndex: integer(-1, 0xffffffff)})),
+  origins: ORIGINS,
 });
 
 const BGP_PEER = object({
@@ -151,7 +153,7 @@ const KINDS: Readonly<Record<ResourceKind, KindShape>> = {
   },
   'selector': {shape: object({id: text, identities: list(u32), prefixes: list(prefix)}), keyOf: ({id}) => String(id)},
   'policy': {
-    shape: object({subject: u32, ingressEnforced: flag, egressEnforced: flag, entries: list(POLICY_ENTRY)}),
+    shape: object({subject: u32, ingressEnforced: flag, egressEnforced: flag, entries: list(POLICY_ENTRY), isolatedBy: optional(object({ingress: ORIGINS, egress: ORIGINS}))}),
     keyOf: ({subject}) => String(subject),
   },
   'endpoint': {

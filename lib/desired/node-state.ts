@@ -2,7 +2,7 @@
 
 import type {Origin} from '../domain/policy.js';
 import type {IdentityId} from '../domain/identity.js';
-import type {PolicyEntry} from '../domain/policy.js';
+import type {IsolatedBy, PolicyEntry} from '../domain/policy.js';
 import type {Speaker} from '../domain/bgp.js';
 
 /** In dependency order: adds go down this list, removes go up. The only copy of the order is `order.ts`. */
@@ -45,6 +45,7 @@ export interface PolicyResource {
   readonly ingressEnforced: boolean;
   readonly egressEnforced: boolean;
   readonly entries: readonly PolicyEntry[];
+  readonly isolatedBy?: IsolatedBy;
 }
 
 /** Key: `namespace/name`. On the node before CNI ADD; the address is chosen by the agent and reported upstream. */

@@ -86,7 +86,11 @@ export interface SubjectPolicy {
   readonly ingressEnforced: boolean;
   readonly egressEnforced: boolean;
   readonly entries: readonly PolicyEntry[];
+  /** Whose rules turned on default deny: what a packet that no entry lets through was denied by. Absent = no rule did. */
+  readonly isolatedBy?: IsolatedBy;
 }
+
+export type IsolatedBy = Readonly<Record<Direction, readonly Origin[]>>;
 
 /** `default`: a direction is enforced once a rule of that direction selects the subject. */
 export type EnforcementMode = 'default' | 'always' | 'never';

@@ -26,7 +26,16 @@ export function resolveSubject(rules: readonly Rule[], options: ResolveOptions):
     ingressEnforced: ingress.enforced,
     egressEnforced: egress.enforced,
     entries: [...ingress.entries, ...egress.entries].sort(compareEntries),
+    ...isolation(rules),
   };
+}
+
+function isolation(rules: readonly Rule[]): Pick<SubjectPolicy, 'isolatedBy'> {
+  const isolating = rules.filter((rule) => rule.defaultDeny);
+  if (isolating.length === 0) return {};
+  const of = (direction: Direction): readonly Origin[] =>
+    mergeOrigins(isolating.filter((rule) => rule.direction === direction).map((rule) => [rule.origin]));
+  return {isolatedBy: {ingress: of('ingress'), egress: of('egress')}};
 }
 
 function resolveDirection(

@@ -139,12 +139,11 @@ export class Policies {
   #compile(id: IdentityId, {labels, objects}: Subject): CompiledSubject {
     const rules: Rule[] = [...objects].flatMap((key) => (this.#objects.get(key)?.rules ?? []).filter((rule) => matches(rule.subject, labels)));
     const policy = resolveSubject(rules, {mode: modeOfSubject(this.#mode, labels), allowLocalhost: this.#allowLocalhost});
-    const {ingressEnforced, egressEnforced, entries} = policy;
-    const selectors = new Set(entries.map((entry) => entry.selector));
+    const selectors = new Set(policy.entries.map((entry) => entry.selector));
     selectors.delete(SELECTOR_ANY);
     return {
       id, policy, selectors, prefixes: knownPrefixes(rules), objects: new Set(objects),
-      resource: resource('policy', String(id), {subject: id, ingressEnforced, egressEnforced, entries}),
+      resource: resource('policy', String(id), {subject: id, ...policy}),
     };
   }
 }
