@@ -43,4 +43,22 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
     examples: ['stentorctl policy test policies/', 'stentorctl policy test policies/ -o junit > results.xml', 'stentorctl policy test --input cluster/ tests/'],
     load: async () => (await import('./test.js')).test,
   },
+  {
+    path: 'policy diff', summary: 'who gains and who loses access between two folders or git revisions, by label sets; exit code 1 when anybody does',
+    args: [['<a>', 'folder, file or revision; or a range such as main..HEAD'], ['[b]', 'the same']],
+    options: [CONFIG, ['--input <path>', 'objects that both sides have (pods, namespaces, nodes); may be repeated', 'repeat'], ['--path <folder>', 'where the manifests are in a revision (default: .); may be repeated', 'repeat']],
+    examples: ['stentorctl policy diff main..HEAD --path policies', 'stentorctl policy diff policies-before/ policies-after/ --input cluster/', 'stentorctl policy diff HEAD policies/ --path policies'],
+    load: async () => (await import('./diff.js')).diff,
+  },
+  {
+    path: 'policy coverage', summary: 'pods that nothing isolates, and rules that do nothing; exit code 1 when there are any', args: [PATHS], options: [INPUT, CONFIG],
+    examples: ['stentorctl policy coverage cluster/', 'stentorctl policy coverage -o json'],
+    load: async () => (await import('./coverage.js')).coverage,
+  },
+  {
+    path: 'policy show', summary: 'the rules in force for one pod, with file:line; or the entries of its policy map', args: [['<pod>', 'namespace/name']],
+    options: [INPUTS, CONFIG, ['--compiled', 'the entries of the policy map'], ['-n, --namespace <name>', 'of a pod that is named without one']],
+    examples: ['stentorctl policy show shop/api --input cluster/', 'stentorctl policy show shop/api --compiled'],
+    load: async () => (await import('./show.js')).show,
+  },
 ];
