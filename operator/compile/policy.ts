@@ -224,6 +224,10 @@ export class Policies {
     const {mode, allowLocalhost, meanings} = this.#options;
     const policy = resolveSubject(rules, {mode: modeOfSubject(mode, labels), allowLocalhost});
     const selectors = new Set(policy.entries.map((entry) => entry.selector));
+    selectors.delete(SELECTOR_ANY);
+    return {
+      id, policy, selectors, prefixes: knownPrefixes(rules, {meanings}), objects: new Set(objects),
+      resource: resource('policy', String(id), {subject: id, ...policy}),
     };
   }
 }

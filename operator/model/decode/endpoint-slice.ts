@@ -11,6 +11,12 @@ const SERVICE_NAME_LABEL = 'kubernetes.io/service-name';
 /** The Service whose endpoints are the API server. */
 export const API_SERVER_SERVICE = serviceKey('default', 'kubernetes');
 
+/** The addresses of the API server; null: a slice of some other Service. */
+export function decodeApiServer(object: KubeObject): Pick<SliceFact, 'addresses'> | null {
+  const slice = decodeEndpointSlice(object);
+  return slice?.service === API_SERVER_SERVICE ? {addresses: slice.addresses} : null;
+}
+
 /** null: a slice of no service. */
 export function decodeEndpointSlice(object: KubeObject): SliceFact | null {
   const namespace = object.metadata.namespace ?? '';
