@@ -248,7 +248,7 @@ export class Engine implements SessionEvents {
     this.#scheduleAcknowledged();
     const {policies} = changed;
     if (policies === undefined) return;
-    this.#after(PENDING_SILENT_MS, () => this.#publishStatuses(this.enforcement.announce(policies, this.#tables)));
+    this.#after(PENDING_SILENT_MS, () => this.#publishStatuses(this.enforcement.announce(policies, this.#tables, revision)));
   }
 
   /** Drops what is kept of endpoints that are gone when their pods are gone, too. */

@@ -97,9 +97,9 @@ export class Enforcement {
     return this.#evaluateAll(this.#tracked.keys(), tables);
   }
 
-  /** What still waits for acknowledgements says so from now on. */
-  announce(objects: Iterable<string>, tables: Tables): ReadonlySet<string> {
-    const waiting = [...objects].filter((key) => this.#pending.has(key));
+  /** What still waits for acknowledgements says so from now on; not what was compiled after `revision`, which has waited for a shorter time. */
+  announce(objects: Iterable<string>, tables: Tables, revision: number): ReadonlySet<string> {
+    const waiting = [...objects].filter((key) => this.#pending.has(key) && (this.#tracked.get(key)?.revision ?? 0) <= revision);
     for (const key of waiting) {
       const tracked = this.#tracked.get(key);
       if (tracked !== undefined) tracked.announced = true;

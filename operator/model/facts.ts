@@ -5,7 +5,6 @@ import type {IdentityId} from '../../lib/domain/identity.js';
 import type {Labels} from '../../lib/domain/labels.js';
 import type {FamilyName} from '../../lib/domain/bgp.js';
 import type {Rule} from '../../lib/domain/policy.js';
-import type {CidrGroup, PolicyService} from '../../lib/domain/peer-objects.js';
 import type {Selector} from '../../lib/domain/selector.js';
 
 export interface NamedPort {
@@ -123,12 +122,8 @@ export type MasqueradeFact =
   | {readonly kind: 'configured'; readonly cidrs: readonly string[]; readonly masqueradeLinkLocal: boolean}
   | {readonly kind: 'broken'; readonly object: ObjectRef; readonly reason: string};
 
-export type CidrGroupFact = CidrGroup;
-export type ServiceFact = PolicyService;
-
-export interface SliceFact {
-  /** `namespace/name`. */
-  readonly service: string;
+/** Addresses of the API server, from EndpointSlice default/kubernetes. */
+export interface ApiServerFact {
   readonly addresses: readonly string[];
 }
 

@@ -1,0 +1,86 @@
+// Which status a policy has while nodes acknowledge, and when a mere `Pending` is worth a write.
+
+import {describe, expect, test} from '@jest/globals';
+import {DesiredStore} from '../desired/store.js';
+import {decoders} from '../model/decoders.js';
+import {applyBatch, emptyTables, type Tables} from '../model/tables.js';
+import type {KubeObject, WatchedKind} from '../watch/feed-types.js';
+import {Enforcement, ENFORCED, type NodeProgress} from './enforcement.js';
+import {Compiler} from './graph.js';
+
+const DECODERS = decoders({clusterName: 'default', masquerade: {namespace: 'kube-system', name: 'ip-masq-agent'}, invalidPolicy: 'isolate'});
+const NODE: KubeObject = {
+  kind: 'Node', metadata: {name: 'a', uid: 'n'}, spec: {podCIDR: '10.98.0.0/24', podCIDRs: ['10.98.0.0/24']}, status: {addresses: [{type: 'InternalIP', address: '10.1.0.10'}]},
+};
+const POD: KubeObject = {kind: 'Pod', metadata: {name: 'db', namespace: 'default', uid: 'p', labels: {app: 'db'}}, spec: {nodeName: 'a', containers: [{name: 'c'}]}};
+const IDENTITY: KubeObject = {
+  kind: 'CiliumIdentity', metadata: {name: '300', uid: 'i'},
+  'security-labels': {'k8s:app': 'db', 'k8s:io.kubernetes.pod.namespace': 'default', 'k8s:io.cilium.k8s.policy.cluster': 'default'},
+};
+const policy = (port: number): KubeObject => ({
+  apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: {name: 'db', namespace: 'default', uid: 'c', generation: port},
+  spec: {endpointSelector: {matchLabels: {app: 'db'}}, ingress: [{fromEndpoints: [{}], toPorts: [{ports: [{port: String(port), protocol: 'TCP'}]}]}]},
+});
+
+/** The middle of an operator: what it compiled, and one node's acknowledgements. */
+class Middle {
+  readonly store = new DesiredStore();
+  readonly compiler = new Compiler({
+    clusterName: 'default', routingMode: 'native', ipv4NativeRoutingCidr: null, enableIPv4Masquerade: true, tunnelPort: 8472, enforcement: 'default', allowLocalhost: true,
+  });
+  progress: NodeProgress = {connected: true, unreachable: false, ackedRevision: 0, faults: []};
+  readonly enforcement = new Enforcement({compiler: this.compiler, progressOf: () => this.progress});
+  tables: Tables = emptyTables();
+  policies: ReadonlySet<string> = new Set();
+
+  /** The keys of policies whose status changed. */
+  take(...objects: readonly KubeObject[]): ReadonlySet<string> {
+    const changes = objects.map((object) => ({
+      kind: object['kind'] as WatchedKind, object, key: object.metadata.namespace === undefined ? object.metadata.name : `${object.metadata.namespace}/${object.metadata.name}`,
+    }));
+    const batch = applyBatch(this.tables, {changes, inSync: true, receivedAtMs: 0}, DECODERS);
+    this.tables = batch.tables;
+    const compiled = this.compiler.update(batch.tables, batch.changed);
+    const revision = this.store.apply(compiled);
+    this.policies = batch.changed.policies ?? this.policies;
+    return this.enforcement.compiled(batch.tables, {objects: batch.changed.policies ?? [], subjects: compiled.subjects}, revision);
+  }
+
+  acknowledge(): ReadonlySet<string> {
+    this.progress = {...this.progress, ackedRevision: this.store.revision};
+    return this.enforcement.acknowledged(this.tables);
+  }
+
+  announce(revision: number): ReadonlySet<string> {
+    return this.enforcement.announce(this.policies, this.tables, revision);
+  }
+
+  /** `False Pending 2`: status, reason, observed generation. */
+  get enforced(): string {
+    const [key = ''] = this.policies;
+    const condition = this.enforcement.statusOf(key)?.conditions.find(({type}) => type === ENFORCED);
+    return condition === undefined ? '' : `${condition.status} ${condition.reason} ${condition.observedGeneration ?? ''}`;
+  }
+}
+
+describe('Pending', () => {
+  test('is told when a policy has waited, and not of a change that came after the wait began', () => {
+    const middle = new Middle();
+    middle.enforcement.settling = false;
+    middle.take(NODE, POD, IDENTITY);
+    middle.take(policy(1));
+    const first = middle.store.revision;
+    expect(middle.acknowledge().size).toBe(1);
+    expect(middle.enforced).toBe('True Enforced 1');
+    expect(middle.take(policy(2)).size).toBe(0);
+    const second = middle.store.revision;
+    expect(second).toBeGreaterThan(first);
+    // The wait that began with the first change ends now: the second one has not waited.
+    expect(middle.announce(first).size).toBe(0);
+    expect(middle.enforced).toBe('True Enforced 1');
+    expect(middle.announce(second).size).toBe(1);
+    expect(middle.enforced).toBe('False Pending 2');
+    expect(middle.acknowledge().size).toBe(1);
+    expect(middle.enforced).toBe('True Enforced 2');
+  });
+});
