@@ -363,6 +363,9 @@ static napi_value fd_by_id(napi_env env, napi_callback_info info)
 	return make_number(env, sys_bpf(commands[kind], &attr));
 }
 
+/* A signal that arrives while the verifier works ends it with EAGAIN; libbpf tries as often for whole objects. */
+#define PROGRAM_LOAD_ATTEMPTS 5
+
 /* programLoad(type, expectedAttachType, instructions, license, name): no log, for probes and tests */
 static napi_value program_load(napi_env env, napi_callback_info info)
 {
@@ -371,6 +374,7 @@ static napi_value program_load(napi_env env, napi_callback_info info)
 	char license[32];
 	uint32_t type, expected;
 	struct args a;
+	int result;
 
 	if (!args_read(env, info, 5, &a) || !arg_u32(&a, 0, "type", &type) || !arg_u32(&a, 1, "expectedAttachType", &expected) ||
 	    !arg_bytes(&a, 2, "instructions", 8, &instructions) || !arg_string(&a, 3, "license", license, sizeof(license)) ||
@@ -381,7 +385,12 @@ static napi_value program_load(napi_env env, napi_callback_info info)
 	attr.insns = address(instructions.data);
 	attr.insn_cnt = instructions.length / 8;
 	attr.license = address(license);
-	return make_number(env, sys_bpf(BPF_PROG_LOAD, &attr));
+	for (int attempt = 0; attempt < PROGRAM_LOAD_ATTEMPTS; attempt++) {
+		result = sys_bpf(BPF_PROG_LOAD, &attr);
+		if (result != -EAGAIN)
+			break;
+	}
+	return make_number(env, result);
 }
 
 /* programTestRun(fd, data, dataOut | null, context | null, contextOut | null, repeat, result: u32 × 4) */
