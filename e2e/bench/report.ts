@@ -39,7 +39,7 @@ export class Report {
   add(...rows: readonly Row[]): void {
     for (const row of rows) {
       this.#rows.push(row);
-      this.#write(`  ${row.name}: ${row.subject} / ${row.baseline} = ${row.result} (goal ${row.goal}: ${goalText(row)})\n`);
+      this.#write(`  ${row.name}: ${row.subject} / ${row.baseline} = ${row.result}${row.reached === null ? '' : ` (goal ${row.goal}: ${goalText(row)})`}\n`);
     }
   }
 

@@ -118,7 +118,7 @@ export function filesPodCidr(index: number): string {
   return `${a}.${b}.${index}.0/24`;
 }
 
-const CLUSTER_KINDS: ReadonlySet<string> = new Set(['Namespace', 'Node', 'CiliumClusterwideNetworkPolicy', 'CiliumBGPPeeringPolicy', 'CiliumNode', 'CiliumIdentity', 'CiliumCIDRGroup']);
+const CLUSTER_KINDS: ReadonlySet<string> = new Set(['Namespace', 'Node', 'CiliumClusterwideNetworkPolicy', 'CiliumBGPPeeringPolicy', 'CiliumNode', 'CiliumIdentity']);
 
 function daemonPodName(daemonSet: string, node: string): string {
   return `${daemonSet}-${node}`;
