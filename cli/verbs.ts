@@ -94,8 +94,8 @@ export const VERBS: readonly VerbSpec[] = [
   },
   ...POLICY_VERBS,
   {
-    path: 'completion', summary: 'a completion script for the shell', args: [['[shell]', 'bash (default) or zsh']],
-    examples: ['source <(stentorctl completion bash)'],
+    path: 'completion', summary: 'a completion script for the shell', args: [['[shell]', 'bash (default), zsh or fish']],
+    examples: ['source <(stentorctl completion bash)', 'stentorctl completion fish > ~/.config/fish/completions/stentorctl.fish'],
     load: async () => (await import('./verbs/completion.js')).completion,
   },
 ];

@@ -61,4 +61,10 @@ export const POLICY_VERBS: readonly VerbSpec[] = [
     examples: ['stentorctl policy show shop/api --input cluster/', 'stentorctl policy show shop/api --compiled'],
     load: async () => (await import('./show.js')).show,
   },
+  {
+    path: 'policy matrix', summary: 'a picture of who may talk to whom, for the terminal or (-o html, -o svg) for a browser', args: [PATHS],
+    options: [INPUT, CONFIG, ['--by-pod', 'a row for each pod instead of one for all that are alike']], formats: ['html', 'svg'],
+    examples: ['stentorctl policy matrix cluster/', 'stentorctl policy matrix -o html > matrix.html'],
+    load: async () => (await import('./matrix.js')).matrix,
+  },
 ];
