@@ -14,6 +14,14 @@ export const ciliumIdentity = crd({
   }),
 });
 
+export const ciliumCIDRGroup = crd({
+  kind: 'CiliumCIDRGroup', plural: 'ciliumcidrgroups', shortNames: ['ccg'], categories: ['cilium'], scope: 'Cluster', version: 'v2',
+  columns: [AGE], statusSubresource: false,
+  schema: root('Prefixes outside the cluster that policies name together.', {
+    'spec*': object('The group.', {'externalCIDRs*': list('The prefixes.', {type: 'string', format: 'cidr'})}),
+  }),
+});
+
 function enforcement(direction: string): Schema {
   const identities = (description: string): Schema => list(description, object('A peer and a port.', {
     'dest-port': integer('Port.', {format: 'int32'}), identity: integer('Number of the identity.', {format: 'int64'}),

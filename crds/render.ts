@@ -3,12 +3,13 @@
 import {writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {stringify} from 'yaml';
-import {ciliumBGPPeeringPolicy, ciliumEndpoint, ciliumIdentity, ciliumNode} from './kind-schemas.js';
+import {ciliumBGPPeeringPolicy, ciliumCIDRGroup, ciliumEndpoint, ciliumIdentity, ciliumNode} from './kind-schemas.js';
 import {ciliumClusterwideNetworkPolicy, ciliumNetworkPolicy} from './rule-schema.js';
 import type {Schema} from './schema-parts.js';
 
 const CRDS: Readonly<Record<string, Schema>> = {
   'ciliumbgppeeringpolicies.yaml': ciliumBGPPeeringPolicy,
+  'ciliumcidrgroups.yaml': ciliumCIDRGroup,
   'ciliumclusterwidenetworkpolicies.yaml': ciliumClusterwideNetworkPolicy,
   'ciliumendpoints.yaml': ciliumEndpoint,
   'ciliumidentities.yaml': ciliumIdentity,

@@ -6,7 +6,7 @@ import {Environment} from '@marcbachmann/cel-js';
 import {RE2JS} from 're2js';
 import {parseInterfaceAddress} from '../lib/core/ip.js';
 import {canonicalJson} from '../lib/core/order.js';
-import {ciliumBGPPeeringPolicy, ciliumEndpoint, ciliumIdentity, ciliumNode} from './kind-schemas.js';
+import {ciliumBGPPeeringPolicy, ciliumCIDRGroup, ciliumEndpoint, ciliumIdentity, ciliumNode} from './kind-schemas.js';
 import {ciliumClusterwideNetworkPolicy, ciliumNetworkPolicy} from './rule-schema.js';
 import type {Schema} from './schema-parts.js';
 
@@ -21,11 +21,11 @@ export type SchemaResult =
   | {readonly problems: readonly SchemaProblem[]};
 
 export type CrdKind =
-  | 'CiliumNetworkPolicy' | 'CiliumClusterwideNetworkPolicy' | 'CiliumIdentity' | 'CiliumEndpoint' | 'CiliumNode' | 'CiliumBGPPeeringPolicy';
+  | 'CiliumNetworkPolicy' | 'CiliumClusterwideNetworkPolicy' | 'CiliumIdentity' | 'CiliumEndpoint' | 'CiliumNode' | 'CiliumBGPPeeringPolicy' | 'CiliumCIDRGroup';
 
 const SCHEMAS: Readonly<Record<CrdKind, Schema>> = {
   CiliumNetworkPolicy: ciliumNetworkPolicy, CiliumClusterwideNetworkPolicy: ciliumClusterwideNetworkPolicy, CiliumIdentity: ciliumIdentity,
-  CiliumEndpoint: ciliumEndpoint, CiliumNode: ciliumNode, CiliumBGPPeeringPolicy: ciliumBGPPeeringPolicy,
+  CiliumEndpoint: ciliumEndpoint, CiliumNode: ciliumNode, CiliumBGPPeeringPolicy: ciliumBGPPeeringPolicy, CiliumCIDRGroup: ciliumCIDRGroup,
 };
 
 export function isCrdKind(kind: string): kind is CrdKind {

@@ -18,7 +18,7 @@ export const OPTIONS = {
   'ipv4-native-routing-cidr': {kind: 'string', default: '', pattern: '^$|/', group: CLUSTER, help: 'destinations that are never masqueraded; empty: the node’s own PodCIDRs'},
   'enable-ipv4-masquerade': {kind: 'boolean', default: true, group: CLUSTER, help: 'pods leave the cluster with the address of their node'},
   'enable-policy': {kind: 'string', default: 'default', values: ['default', 'always', 'never'], group: CLUSTER, help: 'when endpoints are isolated'},
-  'allow-localhost': {kind: 'boolean', default: true, group: CLUSTER, help: 'a node’s own host reaches its pods unless a rule denies it'},
+  'allow-localhost': {kind: 'string', default: 'auto', values: ['always', 'policy', 'auto'], group: CLUSTER, help: 'whether a node’s own host reaches its pods without a rule (auto: always)'},
   'invalid-policy': {kind: 'string', default: 'isolate', values: ['isolate', 'ignore'], group: CLUSTER, help: 'what a refused policy does to its subjects'},
   'ip-masq-configmap': {kind: 'string', default: 'kube-system/ip-masq-agent', pattern: '^[^/]+/[^/]+$', group: CLUSTER, help: 'NAMESPACE/NAME of the masquerading rules'},
   'install-crds': {kind: 'boolean', default: true, group: CLUSTER, help: 'create and upgrade the CustomResourceDefinitions'},

@@ -27,7 +27,7 @@ export function compileOptions(config: OperatorConfig): CompileOptions {
   return {
     clusterName: config['cluster-name'], routingMode: config['routing-mode'], tunnelPort: config['tunnel-port'],
     ipv4NativeRoutingCidr: config['ipv4-native-routing-cidr'] === '' ? null : config['ipv4-native-routing-cidr'],
-    enableIPv4Masquerade: config['enable-ipv4-masquerade'], enforcement: config['enable-policy'], allowLocalhost: config['allow-localhost'],
+    enableIPv4Masquerade: config['enable-ipv4-masquerade'], enforcement: config['enable-policy'], allowLocalhost: config['allow-localhost'] !== 'policy',
   };
 }
 

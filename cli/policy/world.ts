@@ -5,18 +5,22 @@ import type {ObjectRef, Rejection} from '../../lib/core/errors.js';
 import {compareStrings} from '../../lib/core/order.js';
 import type {IdentityId} from '../../lib/domain/identity.js';
 import {identityLabels} from '../../lib/domain/label-filter.js';
-import type {Rule} from '../../lib/domain/policy.js';
+import type {Rule, SourceMeaning} from '../../lib/domain/policy.js';
 import {isRecord, type KubeObject} from '../../lib/kube/object.js';
 import {compileCluster, keyOf} from '../../lib/policy/offline.js';
+import {sourcesOf} from '../../lib/policy/selectors.js';
+import {meaningOf} from '../../lib/policy/sources.js';
 import type {CompiledCluster, OfflineCluster, OfflineEndpoint, OfflineHostPod, OfflineNode} from '../../lib/policy/offline.js';
 import {decoders} from '../../operator/model/decoders.js';
 import {decodeCiliumEndpoint} from '../../operator/model/decode/cilium-endpoint.js';
 import {decodeCiliumIdentity} from '../../operator/model/decode/cilium-identity.js';
 import {decodeCiliumNode} from '../../operator/model/decode/cilium-node.js';
-import {decodeApiServer} from '../../operator/model/decode/endpoint-slice.js';
+import {decodeCidrGroup} from '../../operator/model/decode/cidr-group.js';
+import {decodeApiServer, decodeEndpointSlice, serviceKey} from '../../operator/model/decode/endpoint-slice.js';
 import {decodeNamespace} from '../../operator/model/decode/namespace.js';
 import {decodeNode} from '../../operator/model/decode/node.js';
 import {decodePod} from '../../operator/model/decode/pod.js';
+import {decodeService} from '../../operator/model/decode/service.js';
 import type {PodFact, PolicyFact} from '../../operator/model/facts.js';
 import type {Decoders} from '../../operator/model/tables.js';
 import type {Manifests} from './sources.js';
@@ -58,10 +62,11 @@ export interface Duplicate {
 
 /** API groups, so that another group's kind of the same name is not taken for ours. */
 const GROUPS: Readonly<Record<string, string>> = {
-  Pod: '', Namespace: '', Node: '', EndpointSlice: 'discovery.k8s.io', NetworkPolicy: 'networking.k8s.io',
+  Pod: '', Namespace: '', Node: '', Service: '', EndpointSlice: 'discovery.k8s.io', NetworkPolicy: 'networking.k8s.io',
   CiliumNetworkPolicy: 'cilium.io', CiliumClusterwideNetworkPolicy: 'cilium.io', CiliumNode: 'cilium.io', CiliumEndpoint: 'cilium.io', CiliumIdentity: 'cilium.io',
+  CiliumCIDRGroup: 'cilium.io',
 };
-const NAMESPACED: ReadonlySet<string> = new Set(['Pod', 'EndpointSlice', 'NetworkPolicy', 'CiliumNetworkPolicy', 'CiliumEndpoint']);
+const NAMESPACED: ReadonlySet<string> = new Set(['Pod', 'Service', 'EndpointSlice', 'NetworkPolicy', 'CiliumNetworkPolicy', 'CiliumEndpoint']);
 
 export function isPolicyKind(kind: string): kind is PolicyKind {
   return kind === 'NetworkPolicy' || kind === 'CiliumNetworkPolicy' || kind === 'CiliumClusterwideNetworkPolicy';
@@ -86,8 +91,9 @@ export function worldOf(manifests: Manifests, settings: Settings): World {
     .flatMap((kind) => of(kind).map((from) => loadPolicy(kind, from, table)));
   const {endpoints, hostPods} = endpointsOf(pods, {namespaces, addresses: reportedAddresses(of('CiliumEndpoint')), clusterName: settings.clusterName});
   warnAboutNamespaces([...pods.map(({fact}) => fact.namespace), ...policies.map(({ref}) => ref.namespace)], namespaces, warnings);
+  const rules = policies.flatMap((policy) => policy.rules);
   const cluster: OfflineCluster = {
-    endpoints, hostPods, nodes: nodesOf(of('Node'), of('CiliumNode')), rules: policies.flatMap(({rules}) => rules),
+    endpoints, hostPods, nodes: nodesOf(of('Node'), of('CiliumNode')), rules, meanings: meaningsOf(rules, of, settings.clusterName),
     apiServerAddresses: [...new Set(of('EndpointSlice').flatMap(({object}) => decodeApiServer(object)?.addresses ?? []))].sort(compareStrings),
     identities: identitiesOf(of('CiliumIdentity'), rejections),
   };
@@ -96,6 +102,18 @@ export function worldOf(manifests: Manifests, settings: Settings): World {
 
 export function compileWorld({cluster, settings}: Pick<World, 'cluster' | 'settings'>): CompiledCluster {
   return compileCluster(cluster, {mode: settings.mode, allowLocalhost: settings.allowLocalhost, routingMode: settings.routingMode});
+}
+
+/** What the names in the rules stand for: CIDR groups and Services of the input. */
+function meaningsOf(rules: readonly Rule[], of: (kind: string) => readonly SourceObject[], clusterName: string): ReadonlyMap<string, SourceMeaning> {
+  const groups = new Map(of('CiliumCIDRGroup').map(({object}) => [object.metadata.name, decodeCidrGroup(object)]));
+  const services = of('Service').map(({object}) => decodeService(object));
+  const slices = of('EndpointSlice').flatMap(({object}) => decodeEndpointSlice(object) ?? []);
+  const facts = {
+    clusterName, groups: () => groups.values(), group: (name: string) => groups.get(name), services: () => services, names: () => [],
+    backends: (namespace: string, name: string) => slices.filter(({service}) => service === serviceKey(namespace, name)).flatMap(({addresses}) => addresses),
+  };
+  return new Map([...sourcesOf(rules)].map(([id, source]) => [id, meaningOf(source, facts)]));
 }
 
 interface SortedObjects {

@@ -118,7 +118,7 @@ export function filesPodCidr(index: number): string {
   return `${a}.${b}.${index}.0/24`;
 }
 
-const CLUSTER_KINDS: ReadonlySet<string> = new Set(['Namespace', 'Node', 'CiliumClusterwideNetworkPolicy', 'CiliumBGPPeeringPolicy', 'CiliumNode', 'CiliumIdentity']);
+const CLUSTER_KINDS: ReadonlySet<string> = new Set(['Namespace', 'Node', 'CiliumClusterwideNetworkPolicy', 'CiliumBGPPeeringPolicy', 'CiliumNode', 'CiliumIdentity', 'CiliumCIDRGroup']);
 
 function daemonPodName(daemonSet: string, node: string): string {
   return `${daemonSet}-${node}`;

@@ -8,6 +8,7 @@ import {identityLabels} from '../../lib/domain/label-filter.js';
 import {FlowJudge} from '../../lib/policy/flows.js';
 import {compileCluster, type OfflineCluster} from '../../lib/policy/offline.js';
 import {decoders} from '../../operator/model/decoders.js';
+import {API_SERVER_SERVICE} from '../../operator/model/decode/endpoint-slice.js';
 import {applyBatch, emptyTables, type Tables} from '../../operator/model/tables.js';
 import type {Change, WatchedKind} from '../../operator/watch/feed-types.js';
 import type {LabPod} from './lab.js';
@@ -50,7 +51,7 @@ function clusterOf(tables: Tables, pods: readonly LabPod[]): OfflineCluster {
       return {name: node.name, addresses: [...node.addresses.map(({ip}) => ip), ...(routerAddress === null ? [] : [routerAddress])], podCidrs: node.podCidrs};
     }),
     rules: [...tables.policies.values()].flatMap(({rules}) => rules),
-    apiServerAddresses: [...tables.apiServers.values()].flatMap(({addresses: list}) => list),
+    apiServerAddresses: [...tables.slices.keysBy('service', API_SERVER_SERVICE)].flatMap((key) => tables.slices.get(key)?.addresses ?? []),
     identities: new Map([...tables.identities.values()].map(({id, labels}) => [labels.key, id])),
   };
 }

@@ -20,6 +20,32 @@ export const IDENTITY_INIT = identityId(5);
 export const IDENTITY_REMOTE_NODE = identityId(6);
 export const IDENTITY_KUBE_APISERVER = identityId(7);
 export const IDENTITY_INGRESS = identityId(8);
+/** Used instead of 2 where the cluster has both address families. */
+export const IDENTITY_WORLD_IPV4 = identityId(9);
+export const IDENTITY_WORLD_IPV6 = identityId(10);
+
+/** Address families that the cluster's network has. */
+export interface Families {
+  readonly ipv4: boolean;
+  readonly ipv6: boolean;
+}
+
+export const IPV4_ONLY: Families = {ipv4: true, ipv6: false};
+
+export function hasFamily(families: Families, family: 4 | 6): boolean {
+  return family === 4 ? families.ipv4 : families.ipv6;
+}
+
+/** What an address that nobody knows is. With one family there is one world. */
+export function worldIdentity(families: Families, family: 4 | 6): IdentityId {
+  if (!families.ipv4 || !families.ipv6) return IDENTITY_WORLD;
+  return family === 4 ? IDENTITY_WORLD_IPV4 : IDENTITY_WORLD_IPV6;
+}
+
+export function worldLabel(families: Families, family: 4 | 6): string {
+  if (!families.ipv4 || !families.ipv6) return 'reserved:world';
+  return `reserved:world-ipv${family}`;
+}
 
 /** Reserved numbers and the `reserved:` label each stands for. */
 export const RESERVED_IDENTITIES: ReadonlyMap<IdentityId, readonly string[]> = new Map([
@@ -45,4 +71,12 @@ export function isLocalIdentity(id: IdentityId): boolean {
 
 export function isReservedIdentity(id: IdentityId): boolean {
   return id > 0 && id < CLUSTER_IDENTITY_MIN;
+}
+
+/** The reserved identities that exist with these families. */
+export function reservedIdentities(families: Families): ReadonlyMap<IdentityId, readonly string[]> {
+  if (!families.ipv4 || !families.ipv6) return RESERVED_IDENTITIES;
+  const all = new Map(RESERVED_IDENTITIES);
+  all.delete(IDENTITY_WORLD);
+  return all.set(IDENTITY_WORLD_IPV4, ['reserved:world-ipv4']).set(IDENTITY_WORLD_IPV6, ['reserved:world-ipv6']);
 }

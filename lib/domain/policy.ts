@@ -20,12 +20,29 @@ export type Protocol = keyof typeof PROTOCOL_NUMBERS;
 /**
  * What a rule lets match. `all` is the wildcard (identity 0: everything, known or not). `labels` matches identities by
  * their labels, `cidr` matches CIDR identities inside `prefix` and outside every `except`. `none` matches nothing.
+ * `named` matches what `source` stands for at the moment, outside every `except`: nothing as long as nobody has said.
  */
 export type Peer =
   | {readonly kind: 'all'}
   | {readonly kind: 'none'}
   | {readonly kind: 'labels'; readonly selector: Selector}
-  | {readonly kind: 'cidr'; readonly prefix: string; readonly except: readonly string[]};
+  | {readonly kind: 'cidr'; readonly prefix: string; readonly except: readonly string[]}
+  | {readonly kind: 'named'; readonly source: PeerSource; readonly except: readonly string[]};
+
+/** A name whose meaning comes from other objects, or from DNS. An empty `namespace` of services is any. */
+export type PeerSource =
+  | {readonly kind: 'cidr-group'; readonly name: string}
+  | {readonly kind: 'cidr-groups'; readonly selector: Selector}
+  | {readonly kind: 'service'; readonly namespace: string; readonly name: string}
+  | {readonly kind: 'services'; readonly namespace: string; readonly selector: Selector}
+  | {readonly kind: 'fqdn'; readonly name: string}
+  | {readonly kind: 'fqdn-pattern'; readonly pattern: string};
+
+/** What a source stands for: canonical prefixes outside the cluster, and pods by their labels. */
+export interface SourceMeaning {
+  readonly prefixes: readonly string[];
+  readonly selectors: readonly Selector[];
+}
 
 /** `port` 0 is the wildcard; `endPort` is inclusive; for ICMP `port` is the type, kept exact by `exact` (type 0 is a type). */
 export interface PortMatch {
@@ -37,6 +54,36 @@ export interface PortMatch {
   /** ICMP only: `port` is a type, also when it is 0. */
   readonly exact?: boolean;
 }
+
+/** What an L7 engine is to check on some ports. Without an engine for it nothing of it is allowed. */
+export interface L7Match {
+  readonly ports: readonly PortMatch[];
+  readonly rules: L7Rules;
+}
+
+export interface HttpMatch {
+  /** RE2, matched against the whole value. */
+  readonly method?: string;
+  readonly path?: string;
+  readonly host?: string;
+  readonly headers: readonly string[];
+  readonly headerMatches: readonly HeaderMatch[];
+}
+
+export interface HeaderMatch {
+  readonly name: string;
+  readonly value?: string;
+  readonly secret?: {readonly namespace: string; readonly name: string};
+  /** Absent = no match. */
+  readonly mismatch?: 'LOG' | 'ADD' | 'DELETE' | 'REPLACE';
+}
+
+export type FqdnSource = Extract<PeerSource, {kind: 'fqdn' | 'fqdn-pattern'}>;
+
+export type L7Rules =
+  | {readonly kind: 'http'; readonly http: readonly HttpMatch[]}
+  | {readonly kind: 'dns'; readonly dns: readonly FqdnSource[]}
+  | {readonly kind: 'sni'; readonly serverNames: readonly string[]};
 
 /** One item of one list of one object, after defaulting, namespace injection and cluster injection. */
 export interface Rule {
@@ -50,6 +97,10 @@ export interface Rule {
   readonly peers: readonly Peer[];
   /** Union. Null = every protocol and port; empty = matches nothing. */
   readonly ports: readonly PortMatch[] | null;
+  /** Ports with rules for an L7 engine: kept, and allowed by none of `ports`. */
+  readonly l7?: readonly L7Match[];
+  /** What flow records of this rule carry. */
+  readonly log?: string;
 }
 
 /** The subject-independent name of a peer: canonical text of a Peer. Key of the Selector resource on the wire. */
@@ -94,6 +145,7 @@ export type IsolatedBy = Readonly<Record<Direction, readonly Origin[]>>;
 
 /** `default`: a direction is enforced once a rule of that direction selects the subject. */
 export type EnforcementMode = 'default' | 'always' | 'never';
+
 
 /** Who a selector stands for: cluster and reserved identities by number, local-scope ones by prefix. Both sorted. */
 export interface Members {

@@ -28,6 +28,7 @@ export const RESOURCES = {
   CiliumNetworkPolicy: resource('cilium.io/v2', 'CiliumNetworkPolicy', 'ciliumnetworkpolicies', 'namespaced'),
   CiliumClusterwideNetworkPolicy:
     resource('cilium.io/v2', 'CiliumClusterwideNetworkPolicy', 'ciliumclusterwidenetworkpolicies', 'cluster'),
+  CiliumCIDRGroup: resource('cilium.io/v2', 'CiliumCIDRGroup', 'ciliumcidrgroups', 'cluster'),
   CiliumIdentity: resource('cilium.io/v2', 'CiliumIdentity', 'ciliumidentities', 'cluster'),
   CiliumEndpoint: resource('cilium.io/v2', 'CiliumEndpoint', 'ciliumendpoints', 'namespaced'),
   CiliumNode: resource('cilium.io/v2', 'CiliumNode', 'ciliumnodes', 'cluster'),

@@ -3,7 +3,7 @@
 import {formatAddress, parseAddress, parsePrefix, prefixOf} from '../core/ip.js';
 import type {Address} from '../core/ip.js';
 import {formatPrefix} from '../core/ip.js';
-import {IDENTITY_HOST, IDENTITY_REMOTE_NODE, IDENTITY_WORLD, RESERVED_IDENTITIES, identityId} from '../domain/identity.js';
+import {IDENTITY_HOST, IDENTITY_REMOTE_NODE, RESERVED_IDENTITIES, hasFamily, identityId, worldIdentity} from '../domain/identity.js';
 import type {IdentityId} from '../domain/identity.js';
 import {PROTOCOL_NUMBERS} from '../domain/policy.js';
 import type {Direction} from '../domain/policy.js';
@@ -55,16 +55,19 @@ export interface FlowVerdict {
 export class FlowJudge {
   readonly #cluster: CompiledCluster;
   readonly #byPrefix: ReadonlyMap<string, CompiledIpCacheEntry>;
-  readonly #lengths: readonly number[];
+  readonly #lengths: Readonly<Record<4 | 6, readonly number[]>>;
   readonly #podsByAddress = new Map<string, CompiledEndpoint>();
   readonly #ends = new Map<string, FlowEnd | string>();
 
   constructor(cluster: CompiledCluster) {
     this.#cluster = cluster;
     this.#byPrefix = new Map(cluster.ipcache.map((entry) => [entry.prefix, entry]));
-    this.#lengths = [...new Set(cluster.ipcache.map(({prefix}) => parsePrefix(prefix)?.length ?? 0))].sort((a, b) => b - a);
+    this.#lengths = {4: lengthsOf(cluster, 4), 6: lengthsOf(cluster, 6)};
     for (const compiled of cluster.endpoints.values()) {
-      for (const ip of compiled.endpoint.ips) this.#podsByAddress.set(ip, compiled);
+      for (const ip of compiled.endpoint.ips) {
+        const address = parseAddress(ip);
+        if (address !== null) this.#podsByAddress.set(formatAddress(address), compiled);
+      }
     }
   }
 
@@ -101,7 +104,9 @@ export class FlowJudge {
       }
       case 'ip': {
         const address = parseAddress(peer.address);
-        return address === null ? `${JSON.stringify(peer.address)} is not an address` : this.#endOfAddress(address);
+        if (address === null) return `${JSON.stringify(peer.address)} is not an address`;
+        if (!hasFamily(this.#cluster.families, address.family)) return `the cluster has no IPv${address.family}: ${peer.address}`;
+        return this.#endOfAddress(address);
       }
     }
   }
@@ -109,15 +114,21 @@ export class FlowJudge {
   #endOfAddress(address: Address): FlowEnd {
     const pod = this.#podsByAddress.get(formatAddress(address));
     if (pod !== undefined) return endOfPod(pod);
-    for (const length of this.#lengths) {
-      const entry = address.family === 4 ? this.#byPrefix.get(formatPrefix(prefixOf(address, length))) : undefined;
+    for (const length of this.#lengths[address.family]) {
+      const entry = this.#byPrefix.get(formatPrefix(prefixOf(address, length)));
       if (entry !== undefined) return {endpoint: null, node: entry.node, identitySeenFrom: (node) => seenFrom(entry, node)};
     }
-    return {endpoint: null, node: '', identitySeenFrom: () => IDENTITY_WORLD};
+    return {endpoint: null, node: '', identitySeenFrom: () => worldIdentity(this.#cluster.families, address.family)};
   }
 }
 
 const ENDS_MAX = 100_000;
+
+/** Prefix lengths in use, longest first. */
+function lengthsOf(cluster: CompiledCluster, family: 4 | 6): number[] {
+  const prefixes = cluster.ipcache.flatMap(({prefix}) => parsePrefix(prefix) ?? []);
+  return [...new Set(prefixes.filter((prefix) => prefix.family === family).map(({length}) => length))].sort((a, b) => b - a);
+}
 
 function endOfPod(compiled: CompiledEndpoint): FlowEnd {
   return {endpoint: compiled, node: compiled.endpoint.node, identitySeenFrom: () => compiled.identity};

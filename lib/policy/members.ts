@@ -2,15 +2,17 @@
 
 import {comparePrefixes, contains} from '../core/ip.js';
 import type {Prefix} from '../core/ip.js';
-import {IDENTITY_WORLD, RESERVED_IDENTITIES, identityId} from '../domain/identity.js';
-import type {IdentityId} from '../domain/identity.js';
+import {IPV4_ONLY, hasFamily, identityId, reservedIdentities, worldIdentity} from '../domain/identity.js';
+import type {Families, IdentityId} from '../domain/identity.js';
 import {Labels} from '../domain/labels.js';
-import type {Members, Peer, SelectorId} from '../domain/policy.js';
+import type {Members, Peer, SelectorId, SourceMeaning} from '../domain/policy.js';
 import {matches} from '../domain/selector.js';
 import type {Selector} from '../domain/selector.js';
-import {peerOf, prefixOfText} from './selectors.js';
+import {AnchorIndex, anchorOf, anchorsOf} from './anchors.js';
+import {NO_MEANING, NO_MEANINGS, peerOf, prefixOfText, sourceId} from './selectors.js';
+import type {Meanings} from './selectors.js';
 
-/** Matches one identity's labels, or one prefix with its labels. World (2) is also the prefix of all IPv4 addresses. */
+/** Matches one identity's labels, or one prefix with its labels. A world identity is also the prefix of all its addresses. */
 export interface PeerMatcher {
   matchesIdentity(id: IdentityId, labels: Labels): boolean;
   matchesPrefix(prefix: Prefix, labels: Labels): boolean;
@@ -19,7 +21,15 @@ export interface PeerMatcher {
 const NOTHING: PeerMatcher = {matchesIdentity: () => false, matchesPrefix: () => false};
 const EVERYTHING: PeerMatcher = {matchesIdentity: () => true, matchesPrefix: () => true};
 
-export function matcherOf(peer: Peer): PeerMatcher {
+/** What else than the peer itself decides whom it matches. */
+export interface MatchContext {
+  readonly families: Families;
+  readonly meanings: Meanings;
+}
+
+export const PLAIN_CONTEXT: MatchContext = {families: IPV4_ONLY, meanings: NO_MEANINGS};
+
+export function matcherOf(peer: Peer, context: MatchContext = PLAIN_CONTEXT): PeerMatcher {
   switch (peer.kind) {
     case 'all':
       return EVERYTHING;
@@ -30,20 +40,31 @@ export function matcherOf(peer: Peer): PeerMatcher {
         matchesIdentity: (_id, labels) => matches(peer.selector, labels),
         matchesPrefix: (_prefix, labels) => matches(peer.selector, labels),
       };
-    case 'cidr': {
-      const outer = prefixOfText(peer.prefix);
-      const holes = peer.except.map(prefixOfText);
-      const whole = outer.family === 4 && outer.length === 0 && !holes.some((hole) => hole.length === 0);
-      return {
-        matchesIdentity: (id) => whole && id === IDENTITY_WORLD,
-        matchesPrefix: (prefix) => contains(outer, prefix) && !holes.some((hole) => contains(hole, prefix)),
-      };
-    }
+    case 'cidr':
+      return prefixMatcher({prefixes: [peer.prefix], selectors: []}, peer.except, context.families);
+    case 'named':
+      return prefixMatcher(context.meanings(peer.source), peer.except, context.families);
   }
 }
 
+function prefixMatcher({prefixes, selectors}: SourceMeaning, except: readonly string[], families: Families): PeerMatcher {
+  const outer = prefixes.map(prefixOfText);
+  const holes = except.map(prefixOfText);
+  const selects = (prefix: Prefix): boolean =>
+    outer.some((one) => contains(one, prefix)) && !holes.some((hole) => contains(hole, prefix));
+  const worlds = new Set<IdentityId>();
+  for (const whole of outer) {
+    if (whole.length === 0 && hasFamily(families, whole.family) && selects(whole)) worlds.add(worldIdentity(families, whole.family));
+  }
+  return {
+    matchesIdentity: (id, labels) => worlds.has(id) || selectors.some((selector) => matches(selector, labels)),
+    matchesPrefix: selects,
+  };
+}
+
 interface Tracked {
-  readonly matcher: PeerMatcher;
+  readonly peer: Peer;
+  matcher: PeerMatcher;
   /** `key=value` that every match has; null when the selector promises none. */
   readonly anchor: string | null;
   readonly identities: Set<IdentityId>;
@@ -65,13 +86,28 @@ export class SelectorMembers {
   readonly #identities = new Map<IdentityId, Labels>();
   readonly #prefixes = new Map<string, KnownPrefix>();
   readonly #tracked = new Map<SelectorId, Tracked>();
-  readonly #identitiesByAnchor = new Map<string, Set<IdentityId>>();
-  readonly #selectorsByAnchor = new Map<string | null, Set<Tracked>>();
+  readonly #identitiesByAnchor = new AnchorIndex<IdentityId>();
+  readonly #selectorsByAnchor = new AnchorIndex<Tracked>();
+  /** Selectors that promise no anchor. */
+  readonly #unanchored = new Set<Tracked>();
+  /** Selectors that can have prefixes: those by CIDR or name, and those by labels without an anchor. */
+  readonly #prefixed = new Set<Tracked>();
+  readonly #bySource = new AnchorIndex<Tracked>();
   readonly #ids = new Map<Tracked, SelectorId>();
   readonly #changed = new Set<SelectorId>();
+  readonly #meanings = new Map<string, SourceMeaning>();
+  readonly #context: MatchContext;
 
-  constructor() {
-    for (const [id, labels] of RESERVED_IDENTITIES) this.setIdentity(id, Labels.parse(labels));
+  constructor(families: Families = IPV4_ONLY) {
+    this.#context = {families, meanings: (source) => this.#meanings.get(sourceId(source)) ?? NO_MEANING};
+    for (const [id, labels] of reservedIdentities(families)) this.setIdentity(id, Labels.parse(labels));
+  }
+
+  /** What the source of that id (`sourceId`) stands for from now on. Null = nothing. */
+  setMeaning(id: string, meaning: SourceMeaning | null): void {
+    if (meaning === null) this.#meanings.delete(id);
+    else this.#meanings.set(id, meaning);
+    for (const tracked of this.#bySource.get(id)) this.#refill(tracked);
   }
 
   /** Null removes. */
@@ -81,7 +117,7 @@ export class SelectorMembers {
     if (old !== undefined) this.#forgetIdentity(id, old);
     if (labels === null) return;
     this.#identities.set(id, labels);
-    for (const anchor of anchorsOf(labels)) addTo(this.#identitiesByAnchor, anchor, id);
+    for (const anchor of anchorsOf(labels)) this.#identitiesByAnchor.add(anchor, id);
     for (const tracked of this.#candidates(labels)) {
       if (!tracked.matcher.matchesIdentity(id, labels)) continue;
       tracked.identities.add(id);
@@ -91,7 +127,7 @@ export class SelectorMembers {
 
   #forgetIdentity(id: IdentityId, labels: Labels): void {
     this.#identities.delete(id);
-    for (const anchor of anchorsOf(labels)) removeFrom(this.#identitiesByAnchor, anchor, id);
+    for (const anchor of anchorsOf(labels)) this.#identitiesByAnchor.remove(anchor, id);
     for (const tracked of this.#candidates(labels)) if (tracked.identities.delete(id)) this.#touch(tracked);
   }
 
@@ -99,12 +135,12 @@ export class SelectorMembers {
   setPrefix(text: string, labels: Labels | null): void {
     const old = this.#prefixes.get(text);
     if (old?.labels.key === labels?.key) return;
-    for (const tracked of this.#tracked.values()) if (tracked.prefixes.delete(text)) this.#touch(tracked);
+    for (const tracked of this.#prefixed) if (tracked.prefixes.delete(text)) this.#touch(tracked);
     this.#prefixes.delete(text);
     if (labels === null) return;
     const prefix = prefixOfText(text);
     this.#prefixes.set(text, {prefix, labels});
-    for (const tracked of this.#tracked.values()) {
+    for (const tracked of this.#prefixed) {
       if (!tracked.matcher.matchesPrefix(prefix, labels)) continue;
       tracked.prefixes.add(text);
       this.#touch(tracked);
@@ -116,19 +152,38 @@ export class SelectorMembers {
     if (this.#tracked.has(id)) return;
     const peer = peerOf(id);
     const anchor = peer.kind === 'labels' ? anchorOf(peer.selector) : null;
-    const tracked: Tracked = {matcher: matcherOf(peer), anchor, identities: new Set(), prefixes: new Set(), members: null};
-    const ids = anchor === null ? this.#identities.keys() : (this.#identitiesByAnchor.get(anchor) ?? []);
-    for (const identity of ids) {
-      const labels = this.#identities.get(identity);
-      if (labels !== undefined && tracked.matcher.matchesIdentity(identity, labels)) tracked.identities.add(identity);
-    }
-    for (const [text, {prefix, labels}] of this.#prefixes) {
-      if (tracked.matcher.matchesPrefix(prefix, labels)) tracked.prefixes.add(text);
-    }
+    const matcher = matcherOf(peer, this.#context);
+    const tracked: Tracked = {peer, matcher, anchor, identities: new Set(), prefixes: new Set(), members: null};
     this.#tracked.set(id, tracked);
     this.#ids.set(tracked, id);
-    addTo(this.#selectorsByAnchor, anchor, tracked);
+    if (anchor === null) this.#unanchored.add(tracked);
+    else this.#selectorsByAnchor.add(anchor, tracked);
+    if (peer.kind === 'named') this.#bySource.add(sourceId(peer.source), tracked);
+    if (peer.kind !== 'labels' || matchesPrefixLabels(peer.selector)) this.#prefixed.add(tracked);
+    this.#fill(tracked);
     this.#touch(tracked);
+  }
+
+  #fill(tracked: Tracked): void {
+    const {anchor, matcher} = tracked;
+    const ids = anchor === null ? this.#identities.keys() : this.#identitiesByAnchor.get(anchor);
+    for (const identity of ids) {
+      const labels = this.#identities.get(identity);
+      if (labels !== undefined && matcher.matchesIdentity(identity, labels)) tracked.identities.add(identity);
+    }
+    if (!this.#prefixed.has(tracked)) return;
+    for (const [text, {prefix, labels}] of this.#prefixes) if (matcher.matchesPrefix(prefix, labels)) tracked.prefixes.add(text);
+  }
+
+  /** Untouched when the members stay the same. */
+  #refill(tracked: Tracked): void {
+    const before = new Set<unknown>([...tracked.identities, ...tracked.prefixes]);
+    tracked.matcher = matcherOf(tracked.peer, this.#context);
+    tracked.identities.clear();
+    tracked.prefixes.clear();
+    this.#fill(tracked);
+    const after = [...tracked.identities, ...tracked.prefixes];
+    if (after.length !== before.size || after.some((member) => !before.has(member))) this.#touch(tracked);
   }
 
   untrack(id: SelectorId): void {
@@ -136,7 +191,10 @@ export class SelectorMembers {
     if (tracked === undefined) return;
     this.#tracked.delete(id);
     this.#ids.delete(tracked);
-    removeFrom(this.#selectorsByAnchor, tracked.anchor, tracked);
+    this.#unanchored.delete(tracked);
+    this.#prefixed.delete(tracked);
+    if (tracked.anchor !== null) this.#selectorsByAnchor.remove(tracked.anchor, tracked);
+    if (tracked.peer.kind === 'named') this.#bySource.remove(sourceId(tracked.peer.source), tracked);
     this.#changed.delete(id);
   }
 
@@ -167,8 +225,8 @@ export class SelectorMembers {
   }
 
   *#candidates(labels: Labels): Generator<Tracked> {
-    yield* this.#selectorsByAnchor.get(null) ?? [];
-    for (const anchor of anchorsOf(labels)) yield* this.#selectorsByAnchor.get(anchor) ?? [];
+    yield* this.#unanchored;
+    for (const anchor of anchorsOf(labels)) yield* this.#selectorsByAnchor.get(anchor);
   }
 
   #touch(tracked: Tracked): void {
@@ -199,36 +257,7 @@ function sortedMembers(identities: Iterable<IdentityId>, prefixes: Iterable<stri
   };
 }
 
-/** Labels are indexed without their source, so that `any:` and `k8s:` requirements share one index. */
-function anchorOf(selector: Selector): string | null {
-  for (const {operator, key, values} of selector.requirements) {
-    const [value] = values;
-    if (operator === 'In' && values.length === 1 && value !== undefined && !isCommon(key)) return `${key}=${value}`;
-  }
-  for (const {operator, key, values} of selector.requirements) {
-    const [value] = values;
-    if (operator === 'In' && values.length === 1 && value !== undefined) return `${key}=${value}`;
-  }
-  return null;
-}
-
-/** Keys that nearly every identity has: poor anchors. */
-function isCommon(key: string): boolean {
-  return key === 'io.cilium.k8s.policy.cluster' || key === 'io.kubernetes.pod.namespace';
-}
-
-function anchorsOf(labels: Labels): Set<string> {
-  return new Set(labels.all.map((label) => `${label.key}=${label.value}`));
-}
-
-function addTo<K, V>(index: Map<K, Set<V>>, key: K, value: V): void {
-  const set = index.get(key);
-  if (set === undefined) index.set(key, new Set([value]));
-  else set.add(value);
-}
-
-function removeFrom<K, V>(index: Map<K, Set<V>>, key: K, value: V): void {
-  const set = index.get(key);
-  set?.delete(value);
-  if (set?.size === 0) index.delete(key);
+/** Labels of prefixes are `cidr:` and `reserved:` ones: a selector that demands one of a pod has no prefixes. */
+function matchesPrefixLabels(selector: Selector): boolean {
+  return selector.requirements.every(({source, operator}) => operator === 'NotIn' || operator === 'DoesNotExist' || source !== 'k8s');
 }

@@ -5,17 +5,18 @@ import {contentHash} from '../core/hash.js';
 import {comparePrefixes, contains, formatPrefix} from '../core/ip.js';
 import {compareStrings} from '../core/order.js';
 import {
-  CLUSTER_IDENTITY_MAX, CLUSTER_IDENTITY_MIN, IDENTITY_HOST, IDENTITY_KUBE_APISERVER, IDENTITY_REMOTE_NODE, IDENTITY_UNMANAGED, IDENTITY_WORLD,
-  LOCAL_IDENTITY_MIN, RESERVED_IDENTITIES, identityId,
+  CLUSTER_IDENTITY_MAX, CLUSTER_IDENTITY_MIN, IDENTITY_HOST, IDENTITY_KUBE_APISERVER, IDENTITY_REMOTE_NODE, IDENTITY_UNMANAGED,
+  IPV4_ONLY, LOCAL_IDENTITY_MIN, hasFamily, identityId, reservedIdentities, worldIdentity,
 } from '../domain/identity.js';
-import type {IdentityId} from '../domain/identity.js';
+import type {Families, IdentityId} from '../domain/identity.js';
 import {Labels} from '../domain/labels.js';
-import type {EnforcementMode, MapStateEntry, Members, Rule, SelectorId, SubjectPolicy} from '../domain/policy.js';
+import type {EnforcementMode, MapStateEntry, Members, Rule, SelectorId, SourceMeaning, SubjectPolicy} from '../domain/policy.js';
 import {expandPolicy, ingressPortNames} from './entries.js';
 import type {ExpandContext} from './entries.js';
 import {SelectorMembers, matcherOf} from './members.js';
 import {modeOfSubject, resolveSubject} from './resolve.js';
-import {knownPrefixes, peerOf, prefixLabels, prefixOfText, selectorId} from './selectors.js';
+import {NO_MEANING, knownPrefixes, peerOf, prefixLabels, prefixOfText, selectorId, sourceId} from './selectors.js';
+import type {PrefixOptions} from './selectors.js';
 import {indexEntries} from './verdict.js';
 import type {PolicyIndex} from './verdict.js';
 
@@ -58,6 +59,8 @@ export interface OfflineCluster {
   readonly apiServerAddresses: readonly string[];
   /** Numbers that CiliumIdentity objects give, by `Labels.key`. */
   readonly identities?: ReadonlyMap<string, IdentityId>;
+  /** What the names in the rules stand for, by `sourceId`: CIDR groups, services, addresses of DNS names. */
+  readonly meanings?: ReadonlyMap<string, SourceMeaning>;
 }
 
 export interface OfflineOptions {
@@ -66,6 +69,8 @@ export interface OfflineOptions {
   /** `tunnel`: ipcache entries carry the node as tunnel endpoint. */
   readonly routingMode: 'native' | 'tunnel';
   readonly entriesMax?: number;
+  /** Default: IPv4 alone. */
+  readonly families?: Families;
 }
 
 export interface CompiledEndpoint {
@@ -93,12 +98,14 @@ export interface CompiledCluster {
   /** By `namespace/name`. */
   readonly endpoints: ReadonlyMap<string, CompiledEndpoint>;
   readonly hostPods: ReadonlyMap<string, OfflineHostPod>;
+  readonly families: Families;
 }
 
 export function compileCluster(cluster: OfflineCluster, options: OfflineOptions): CompiledCluster {
+  const families = options.families ?? IPV4_ONLY;
   const numbers = numberLabelSets(cluster);
-  const local = numberPrefixes(cluster);
-  const members = membersOfCluster(cluster, numbers, local);
+  const local = numberPrefixes(cluster, {families, meanings: (source) => cluster.meanings?.get(sourceId(source)) ?? NO_MEANING});
+  const members = membersOfCluster(cluster, {numbers, local, families});
   const context: CompilerParts['context'] = {
     numberOf: (prefix) => local.get(prefix)?.id,
     peerNamedPorts: peerPorts(cluster.endpoints, numbers),
@@ -107,10 +114,11 @@ export function compileCluster(cluster: OfflineCluster, options: OfflineOptions)
   const compiler = new EndpointCompiler(cluster, options, {numbers, members, context});
   const endpoints = new Map(cluster.endpoints.map((endpoint) => [keyOf(endpoint), compiler.compile(endpoint)]));
   return {
-    identities: identitiesOf(cluster, numbers, local),
-    ipcache: ipcacheOf(cluster, options, {numbers, local}),
+    identities: identitiesOf(cluster, {numbers, local, families}),
+    ipcache: ipcacheOf(cluster, options, {numbers, local, families}),
     endpoints,
     hostPods: new Map(cluster.hostPods.map((pod) => [keyOf(pod), pod])),
+    families,
   };
 }
 
@@ -120,6 +128,12 @@ export function keyOf(pod: {readonly namespace: string; readonly name: string}):
 
 type Numbers = ReadonlyMap<string, IdentityId>;
 type LocalNumbers = ReadonlyMap<string, {readonly id: IdentityId; readonly labels: Labels}>;
+
+interface Numbered {
+  readonly numbers: Numbers;
+  readonly local: LocalNumbers;
+  readonly families: Families;
+}
 
 /** By `Labels.key`. From the hash of the set, upwards past those taken. */
 function numberLabelSets(cluster: OfflineCluster): Numbers {
@@ -139,13 +153,14 @@ function numberLabelSets(cluster: OfflineCluster): Numbers {
 }
 
 /** Pods and nodes never match CIDR rules: a prefix of theirs gets no number. */
-function numberPrefixes(cluster: OfflineCluster): LocalNumbers {
+function numberPrefixes(cluster: OfflineCluster, options: Required<PrefixOptions>): LocalNumbers {
+  const {families} = options;
   const podCidrs = cluster.nodes.flatMap((node) => node.podCidrs.map(prefixOfText));
   const taken = new Set([...cluster.nodes.flatMap(({addresses}) => addresses), ...cluster.endpoints.flatMap(({ips}) => ips)].map(hostPrefix));
   const isFree = (text: string): boolean => !taken.has(text) && !podCidrs.some((cidr) => contains(cidr, prefixOfText(text)));
-  const labels = new Map(knownPrefixes(cluster.rules).filter(isFree).map((prefix) => [prefix, prefixLabels(prefix)]));
+  const labels = new Map(knownPrefixes(cluster.rules, options).filter(isFree).map((prefix) => [prefix, prefixLabels(prefix, families)]));
   for (const prefix of cluster.apiServerAddresses.map(hostPrefix)) {
-    if (!taken.has(prefix)) labels.set(prefix, [...prefixLabels(prefix), 'reserved:kube-apiserver']);
+    if (!taken.has(prefix) && hasFamily(families, prefixOfText(prefix).family)) labels.set(prefix, [...prefixLabels(prefix, families), 'reserved:kube-apiserver']);
   }
   const sorted = [...labels].sort(([a], [b]) => comparePrefixes(prefixOfText(a), prefixOfText(b)));
   return new Map(sorted.map(([prefix, texts], i) => [prefix, {id: identityId(LOCAL_IDENTITY_MIN + i), labels: Labels.parse(texts)}]));
@@ -155,8 +170,9 @@ function hostPrefix(address: string): string {
   return formatPrefix(prefixOfText(address));
 }
 
-function membersOfCluster(cluster: OfflineCluster, numbers: Numbers, local: LocalNumbers): SelectorMembers {
-  const members = new SelectorMembers();
+function membersOfCluster(cluster: OfflineCluster, {numbers, local, families}: Numbered): SelectorMembers {
+  const members = new SelectorMembers(families);
+  for (const [id, meaning] of cluster.meanings ?? []) members.setMeaning(id, meaning);
   for (const {labels} of cluster.endpoints) {
     const id = numbers.get(labels.key);
     if (id !== undefined) members.setIdentity(id, labels);
@@ -261,9 +277,9 @@ class EndpointCompiler {
   }
 }
 
-function identitiesOf(cluster: OfflineCluster, numbers: Numbers, local: LocalNumbers): ReadonlyMap<IdentityId, Labels> {
+function identitiesOf(cluster: OfflineCluster, {numbers, local, families}: Numbered): ReadonlyMap<IdentityId, Labels> {
   const identities = new Map<IdentityId, Labels>();
-  for (const [id, labels] of RESERVED_IDENTITIES) identities.set(id, Labels.parse(labels));
+  for (const [id, labels] of reservedIdentities(families)) identities.set(id, Labels.parse(labels));
   for (const {labels} of cluster.endpoints) {
     const id = numbers.get(labels.key);
     if (id !== undefined) identities.set(id, labels);
@@ -276,16 +292,19 @@ function identitiesOf(cluster: OfflineCluster, numbers: Numbers, local: LocalNum
 function ipcacheOf(
   cluster: OfflineCluster,
   options: OfflineOptions,
-  {numbers, local}: {readonly numbers: Numbers; readonly local: LocalNumbers},
+  {numbers, local, families}: Numbered,
 ): CompiledIpCacheEntry[] {
   const tunnels = new Map(cluster.nodes.map(({name, addresses}) => [name, addresses[0] ?? null]));
   const tunnelOf = (node: string): string | null => (options.routingMode === 'tunnel' ? (tunnels.get(node) ?? null) : null);
   const entries = new Map<string, CompiledIpCacheEntry>();
   const set = (text: string, entry: Omit<CompiledIpCacheEntry, 'prefix'>): void => {
-    const prefix = formatPrefix(prefixOfText(text));
+    const parsed = prefixOfText(text);
+    if (!hasFamily(families, parsed.family)) return;
+    const prefix = formatPrefix(parsed);
     entries.set(prefix, {prefix, ...entry});
   };
-  set('0.0.0.0/0', {identity: IDENTITY_WORLD, tunnelEndpoint: null, node: ''});
+  set('0.0.0.0/0', {identity: worldIdentity(families, 4), tunnelEndpoint: null, node: ''});
+  set('::/0', {identity: worldIdentity(families, 6), tunnelEndpoint: null, node: ''});
   for (const {name, podCidrs} of cluster.nodes) {
     for (const cidr of podCidrs) set(cidr, {identity: IDENTITY_UNMANAGED, tunnelEndpoint: tunnelOf(name), node: ''});
   }

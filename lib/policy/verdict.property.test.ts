@@ -125,7 +125,7 @@ function reference(all: readonly Rule[], options: {mode: EnforcementMode; allowL
 
 function selects(value: Peer, other: Other): boolean {
   if (value.kind === 'all') return true;
-  if (value.kind === 'none') return false;
+  if (value.kind === 'none' || value.kind === 'named') return false;
   if (value.kind === 'cidr') {
     const {address} = other;
     return address !== null && inside(address, value.prefix) && !value.except.some((hole) => inside(address, hole));

@@ -2,7 +2,7 @@
 
 import {decodeCiliumNetworkPolicy} from '../../operator/model/decode/cilium-network-policy.js';
 import {decodeNetworkPolicy} from '../../operator/model/decode/network-policy.js';
-import type {DecodedPolicy, Json} from '../../operator/model/decode/policy-common.js';
+import type {DecodeContext, DecodedPolicy, Json} from '../../operator/model/decode/policy-common.js';
 import type {Rejection} from '../core/errors.js';
 import {identityLabels} from '../domain/label-filter.js';
 import {PROTOCOL_NUMBERS} from '../domain/policy.js';
@@ -10,14 +10,19 @@ import type {EnforcementMode, Protocol, Rule} from '../domain/policy.js';
 import {FlowJudge} from '../policy/flows.js';
 import type {FlowPeer, FlowVerdict} from '../policy/flows.js';
 import {compileCluster} from '../policy/offline.js';
-import type {CompiledCluster, OfflineEndpoint, OfflineNamedPort, OfflineNode} from '../policy/offline.js';
-import {identityId} from '../domain/identity.js';
+import type {CompiledCluster, OfflineEndpoint, OfflineHostPod, OfflineNamedPort, OfflineNode} from '../policy/offline.js';
+import {identityId, type Families} from '../domain/identity.js';
+import type {CidrGroup, PolicyService} from '../domain/peer-objects.js';
+import {sourcesOf} from '../policy/selectors.js';
+import {meaningOf, type SourceFacts} from '../policy/sources.js';
 
 export const CLUSTER = 'default';
 
 export interface PodSpec {
   readonly labels?: Readonly<Record<string, string>>;
   readonly ip: string;
+  /** More addresses of the same pod. */
+  readonly moreIps?: readonly string[];
   readonly node?: string;
   readonly namedPorts?: readonly OfflineNamedPort[];
 }
@@ -29,7 +34,7 @@ export function pod(name: string, spec: PodSpec): OfflineEndpoint {
     podLabels: spec.labels ?? {}, namespace, namespaceLabels: {'kubernetes.io/metadata.name': namespace}, serviceAccount: 'default',
     clusterName: CLUSTER,
   });
-  return {namespace, name: podName, labels, ips: [spec.ip], node: spec.node ?? 'node0', namedPorts: spec.namedPorts ?? []};
+  return {namespace, name: podName, labels, ips: [spec.ip, ...spec.moreIps ?? []], node: spec.node ?? 'node0', namedPorts: spec.namedPorts ?? []};
 }
 
 /** A CiliumNetworkPolicy in `default` around one rule. */
@@ -45,8 +50,8 @@ export function networkPolicy(spec: unknown, name = 'p'): Json {
   return {apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: {namespace: 'default', name, uid: `uid-${name}`}, spec};
 }
 
-export function decodePolicy(object: Json): DecodedPolicy {
-  const context = {clusterName: CLUSTER};
+export function decodePolicy(object: Json, options: Partial<DecodeContext> = {}): DecodedPolicy {
+  const context = {clusterName: CLUSTER, ...options};
   return object['kind'] === 'NetworkPolicy' ? decodeNetworkPolicy(object, context) : decodeCiliumNetworkPolicy(object, context);
 }
 
@@ -57,6 +62,22 @@ export interface LabSpec {
   readonly mode?: EnforcementMode;
   readonly allowLocalhost?: boolean;
   readonly apiServerAddresses?: readonly string[];
+  readonly hostPods?: readonly OfflineHostPod[];
+  readonly families?: Families;
+  readonly groups?: readonly CidrGroup[];
+  readonly services?: readonly PolicyService[];
+  /** By `namespace/name`. */
+  readonly backends?: Readonly<Record<string, readonly string[]>>;
+  /** Addresses by DNS name; when given, rules by name are supported. */
+  readonly names?: Readonly<Record<string, readonly string[]>>;
+}
+
+function sourceFacts(spec: LabSpec): SourceFacts {
+  const {groups = [], services = [], backends = {}, names = {}} = spec;
+  return {
+    clusterName: CLUSTER, groups: () => groups, group: (name) => groups.find((group) => group.name === name), services: () => services,
+    backends: (namespace, name) => backends[`${namespace}/${name}`] ?? [], names: () => Object.entries(names),
+  };
 }
 
 /** What the policies make of the pods. */
@@ -67,12 +88,20 @@ export class PolicyLab {
   readonly #judge: FlowJudge;
 
   constructor(spec: LabSpec) {
-    const decoded = spec.policies.map(decodePolicy);
+    const context = {ipv6: spec.families?.ipv6 ?? false, fqdnMembers: spec.names !== undefined};
+    const decoded = spec.policies.map((object) => decodePolicy(object, context));
     this.rules = decoded.flatMap(({rules}) => rules);
     this.rejections = decoded.flatMap(({rejections}) => rejections);
+    const facts = sourceFacts(spec);
     this.compiled = compileCluster(
-      {endpoints: spec.pods, hostPods: [], nodes: spec.nodes ?? [], rules: this.rules, apiServerAddresses: spec.apiServerAddresses ?? []},
-      {mode: spec.mode ?? 'default', allowLocalhost: spec.allowLocalhost ?? true, routingMode: 'native'},
+      {
+        endpoints: spec.pods, hostPods: spec.hostPods ?? [], nodes: spec.nodes ?? [], rules: this.rules, apiServerAddresses: spec.apiServerAddresses ?? [],
+        meanings: new Map([...sourcesOf(this.rules)].map(([id, source]) => [id, meaningOf(source, facts)])),
+      },
+      {
+        mode: spec.mode ?? 'default', allowLocalhost: spec.allowLocalhost ?? true, routingMode: 'native',
+        ...(spec.families === undefined ? {} : {families: spec.families}),
+      },
     );
     this.#judge = new FlowJudge(this.compiled);
   }

@@ -251,6 +251,56 @@ describe('policy', () => {
   });
 });
 
+describe('names that other objects stand for', () => {
+  const group = (name: string, externalCIDRs: readonly string[]): [WatchedKind, KubeObject] => ['CiliumCIDRGroup', {
+    apiVersion: 'cilium.io/v2', kind: 'CiliumCIDRGroup', metadata: {name, uid: `ccg-${name}`, labels: {kind: name}}, spec: {externalCIDRs},
+  }];
+  const service = (name: string, selector: object | undefined): [WatchedKind, KubeObject] => ['Service', {
+    apiVersion: 'v1', kind: 'Service', metadata: {name, namespace: 'default', uid: `svc-${name}`}, spec: selector === undefined ? {} : {selector},
+  }];
+  const backends = (name: string, ...addresses: string[]): [WatchedKind, KubeObject] => ['EndpointSlice', {
+    metadata: {name: `${name}-1`, namespace: 'default', labels: {'kubernetes.io/service-name': name}}, endpoints: [{addresses}],
+  }];
+  const NAMES = policy('names', {
+    endpointSelector: {matchLabels: {app: 'web'}},
+    egress: [{toCIDRSet: [{cidrGroupRef: 'offices', except: ['192.0.2.128/25']}]}, {toServices: [{k8sService: {serviceName: 'old'}}, {k8sService: {serviceName: 'db'}}]}],
+  });
+  const BASE: [WatchedKind, KubeObject][] = [...READ_BACK.objects.values()].map(({kind, object}) => [kind, object]);
+  const with_ = (...objects: [WatchedKind, KubeObject][]): State => state([...BASE, NAMES, ...objects], [...READ_BACK.reports.values()]);
+  const BOTH = with_(group('offices', ['192.0.2.0/24']), service('old', undefined), backends('old', '198.51.100.7'), service('db', {app: 'db'}));
+  const OTHER = with_(group('offices', ['192.0.2.0/24', '203.0.113.0/24']), service('old', undefined), backends('old', '198.51.100.8'), service('db', {app: 'web'}));
+  const GONE = with_(service('old', undefined));
+  const OFFICES = 'selector/cidrgroup=offices;!192.0.2.128/25';
+
+  test('the node holds the prefixes and the members', () => {
+    const bench = new Bench();
+    bench.go(BOTH);
+    expect(bench.on('a', OFFICES)).toMatchObject({identities: [], prefixes: ['192.0.2.0/24']});
+    expect(bench.on('a', 'selector/service=/old')).toMatchObject({prefixes: ['198.51.100.7/32']});
+    expect(bench.on('a', 'selector/service=/db')).toMatchObject({identities: [2000], prefixes: []});
+    expect(bench.on('a', 'ipcache/192.0.2.128/25')).toMatchObject({identity: null});
+    bench.go(OTHER);
+    expect(bench.on('a', OFFICES)).toMatchObject({prefixes: ['192.0.2.0/24', '203.0.113.0/24']});
+    expect(bench.on('a', 'selector/service=/old')).toMatchObject({prefixes: ['198.51.100.8/32']});
+    expect(bench.on('a', 'selector/service=/db')).toMatchObject({identities: [1000]});
+    expect(bench.on('a', 'ipcache/203.0.113.0/24')).toMatchObject({labels: ['cidr:203.0.113.0/24', 'reserved:world']});
+    bench.go(GONE);
+    for (const id of [OFFICES, 'selector/service=/old', 'selector/service=/db']) expect(bench.on('a', id)).toMatchObject({identities: [], prefixes: []});
+    expect(bench.on('a', 'ipcache/203.0.113.0/24')).toBeNull();
+    expect(bench.on('b', OFFICES)).toBeNull();
+  });
+
+  test.each(Object.entries(walks([BOTH, OTHER, GONE], READ_BACK)))('depend on the state, never on the path (%s)', (_how, walk) => {
+    const bench = new Bench();
+    for (const one of walk) {
+      bench.go(one);
+      const fresh = new Bench();
+      fresh.go(one);
+      expect(bench.dump()).toEqual(fresh.dump());
+    }
+  });
+});
+
 describe('masquerade', () => {
   const configMap = (data: Record<string, string>): [WatchedKind, KubeObject] => ['ConfigMap', {metadata: {name: 'ip-masq-agent', namespace: 'kube-system', uid: 'cm'}, data}];
   const LINK_LOCAL = '169.254.0.0/16';

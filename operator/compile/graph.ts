@@ -2,7 +2,7 @@
 // its output is a function of the tables, whatever the order in which they came about.
 //
 //   pods namespaces identities ─→ identities ─┬─→ endpoints (+ reports) ─┬─→ ipcache ─────────→ shared layer
-//                                             └─→ policy (+ policies) ───┤   nodes masquerade ─→ shared layer
+//   cidrGroups services slices ─→ sources ────┴─→ policy (+ policies) ───┤   nodes masquerade ─→ shared layer
 //   identities, prefixes in use ─→ members ──────────────────────────────┴─→ node layers (+ nodes, bgp)
 
 import {deepEqual} from '../../lib/core/equal.js';
@@ -15,6 +15,7 @@ import {Labels} from '../../lib/domain/labels.js';
 import type {EnforcementMode} from '../../lib/domain/policy.js';
 import {SelectorMembers} from '../../lib/policy/members.js';
 import {prefixLabels} from '../../lib/policy/selectors.js';
+import {API_SERVER_SERVICE} from '../model/decode/endpoint-slice.js';
 import type {ChangedKeys, Tables} from '../model/tables.js';
 import {compileSpeaker, NO_SPEAKER, type BgpFinding, type CompiledSpeaker} from './bgp.js';
 import {addressIdentity, Endpoints, type Endpoint} from './endpoints.js';
@@ -24,6 +25,7 @@ import {compileMasquerade, MASQUERADE_KEY} from './masquerade.js';
 import {LayerMemo, nodeLayer, type NodeLayer} from './node-layer.js';
 import {nodeResource, nodeView, type NodeOptions} from './nodes.js';
 import {Policies} from './policy.js';
+import {Sources} from './sources.js';
 
 export interface CompileOptions extends NodeOptions {
   readonly enforcement: EnforcementMode;
@@ -56,6 +58,7 @@ export class Compiler {
   readonly endpoints: Endpoints;
   readonly policies: Policies;
   readonly #options: CompileOptions;
+  readonly #sources: Sources;
   readonly #members = new SelectorMembers();
   readonly #ipcache = new IpCache();
   readonly #shared = new Map<string, Resource>();
@@ -74,7 +77,8 @@ export class Compiler {
     this.#options = options;
     this.identities = new Identities({clusterName: options.clusterName});
     this.endpoints = new Endpoints({identities: this.identities});
-    this.policies = new Policies({mode: options.enforcement, allowLocalhost: options.allowLocalhost});
+    this.#sources = new Sources({clusterName: options.clusterName});
+    this.policies = new Policies({mode: options.enforcement, allowLocalhost: options.allowLocalhost, meanings: this.#sources.meanings});
   }
 
   /** `changed` names every row of `tables` that is another one than at the last call. */
@@ -89,7 +93,7 @@ export class Compiler {
     const externalChanged = this.#updateApiServers(tables, changed, stale);
     this.#updateNodes(tables, changed, {shared, stale});
     this.#updatePodClaims(changed, endpoints.keys());
-    const policies = this.policies.update(tables, changed, this.#subjectChanges(tables, identities));
+    const policies = this.#updatePolicies(tables, changed, identities);
     if (policies.size > 0 || externalChanged) this.#trackReferences();
     this.#publishIpCache(shared, stale);
     const selectors = new Set(this.#members.takeChanged());
@@ -149,8 +153,8 @@ export class Compiler {
 
   /** True when the addresses outside the cluster are others. */
   #updateApiServers(tables: Tables, changed: ChangedKeys, stale: Set<string>): boolean {
-    if (changed.apiServers === undefined && changed.nodes === undefined) return false;
-    const all = new Set([...tables.apiServers.values()].flatMap(({addresses}) => addresses));
+    if (changed.slices === undefined && changed.nodes === undefined) return false;
+    const all = new Set([...tables.slices.keysBy('service', API_SERVER_SERVICE)].flatMap((key) => tables.slices.get(key)?.addresses ?? []));
     const external = new Set([...all].filter((address) => tables.nodes.keysBy('address', address).size === 0).flatMap((address) => hostPrefix(address) ?? []));
     if (deepEqual(all, this.#apiServers) && deepEqual(external, this.#external)) return false;
     for (const prefix of this.#external) if (!external.has(prefix)) this.#members.setPrefix(prefix, null);
@@ -214,6 +218,14 @@ export class Compiler {
       }
       this.#ipcache.set(`pod ${key}`, claims);
     }
+  }
+
+  /** What names stand for is settled first: the prefixes that a policy needs follow from it. */
+  #updatePolicies(tables: Tables, changed: ChangedKeys, identities: ReadonlySet<IdentityId>): ReadonlySet<IdentityId> {
+    this.policies.take(tables, changed);
+    const different = this.#sources.update(tables, changed, this.policies.sourcesInUse());
+    for (const id of different) this.#members.setMeaning(id, this.#sources.meaning(id));
+    return this.policies.update(changed, this.#subjectChanges(tables, identities), different);
   }
 
   /** Identities that pods have or had: their labels, or null when no pod has them now. */

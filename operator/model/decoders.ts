@@ -6,7 +6,8 @@ import {decodeCiliumEndpoint} from './decode/cilium-endpoint.js';
 import {decodeCiliumIdentity} from './decode/cilium-identity.js';
 import {decodeCiliumNetworkPolicy} from './decode/cilium-network-policy.js';
 import {decodeCiliumNode} from './decode/cilium-node.js';
-import {decodeApiServer} from './decode/endpoint-slice.js';
+import {decodeCidrGroup} from './decode/cidr-group.js';
+import {decodeEndpointSlice} from './decode/endpoint-slice.js';
 import {decodeIpMasq} from './decode/ip-masq.js';
 import {refOf, text} from './decode/json.js';
 import {decodeNamespace} from './decode/namespace.js';
@@ -14,6 +15,7 @@ import {decodeNetworkPolicy} from './decode/network-policy.js';
 import {decodeNode} from './decode/node.js';
 import {decodePod} from './decode/pod.js';
 import type {DecodeContext, DecodedPolicy} from './decode/policy-common.js';
+import {decodeService} from './decode/service.js';
 import type {PolicyFact} from './facts.js';
 import type {Decoder, Decoders, TableName} from './tables.js';
 
@@ -34,7 +36,9 @@ export function decoders(options: DecoderOptions): Decoders {
     Node: plain('nodes', decodeNode),
     CiliumEndpoint: plain('endpoints', decodeCiliumEndpoint),
     CiliumNode: plain('ciliumNodes', decodeCiliumNode),
-    EndpointSlice: plain('apiServers', decodeApiServer),
+    CiliumCIDRGroup: plain('cidrGroups', decodeCidrGroup),
+    Service: plain('services', decodeService),
+    EndpointSlice: plain('slices', decodeEndpointSlice),
     CiliumBGPPeeringPolicy: plain('bgpPolicies', decodeBgpPeeringPolicy),
     CiliumIdentity: {
       table: 'identities', key: (key) => key,

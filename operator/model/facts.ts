@@ -5,6 +5,7 @@ import type {IdentityId} from '../../lib/domain/identity.js';
 import type {Labels} from '../../lib/domain/labels.js';
 import type {FamilyName} from '../../lib/domain/bgp.js';
 import type {Rule} from '../../lib/domain/policy.js';
+import type {CidrGroup, PolicyService} from '../../lib/domain/peer-objects.js';
 import type {Selector} from '../../lib/domain/selector.js';
 
 export interface NamedPort {
@@ -122,8 +123,12 @@ export type MasqueradeFact =
   | {readonly kind: 'configured'; readonly cidrs: readonly string[]; readonly masqueradeLinkLocal: boolean}
   | {readonly kind: 'broken'; readonly object: ObjectRef; readonly reason: string};
 
-/** Addresses of the API server, from EndpointSlice default/kubernetes. */
-export interface ApiServerFact {
+export type CidrGroupFact = CidrGroup;
+export type ServiceFact = PolicyService;
+
+export interface SliceFact {
+  /** `namespace/name`. */
+  readonly service: string;
   readonly addresses: readonly string[];
 }
 

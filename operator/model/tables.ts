@@ -5,8 +5,8 @@ import {deepEqual} from '../../lib/core/equal.js';
 import {Table, type RowChange} from '../../lib/core/table.js';
 import type {Batch, Change, WatchedKind} from '../watch/feed-types.js';
 import type {
-  ApiServerFact, BgpPolicyFact, CiliumEndpointFact, CiliumIdentityFact, CiliumNodeFact, EndpointReportFact, MasqueradeFact,
-  NamespaceFact, NodeFact, NodeReportFact, PodFact, PolicyFact,
+  BgpPolicyFact, CidrGroupFact, CiliumEndpointFact, CiliumIdentityFact, CiliumNodeFact, EndpointReportFact, MasqueradeFact,
+  NamespaceFact, NodeFact, NodeReportFact, PodFact, PolicyFact, ServiceFact, SliceFact,
 } from './facts.js';
 
 /** Keys: `namespace/name`, or `name`. `policies`: `kind namespace/name`. Reports: by `reportKey`, by node. */
@@ -21,7 +21,9 @@ export interface Tables {
   readonly bgpPolicies: Table<BgpPolicyFact>;
   /** At most one row. */
   readonly masquerade: Table<MasqueradeFact>;
-  readonly apiServers: Table<ApiServerFact>;
+  readonly cidrGroups: Table<CidrGroupFact>;
+  readonly services: Table<ServiceFact>;
+  readonly slices: Table<SliceFact>;
   readonly endpointReports: Table<EndpointReportFact>;
   readonly nodeReports: Table<NodeReportFact>;
   /** Objects that no table could take, by `kind key`. */
@@ -42,7 +44,9 @@ export function emptyTables(): Tables {
     policies: Table.empty(),
     bgpPolicies: Table.empty(),
     masquerade: Table.empty(),
-    apiServers: Table.empty(),
+    cidrGroups: Table.empty(),
+    services: Table.empty(),
+    slices: Table.empty<SliceFact>({service: (slice) => [slice.service]}),
     endpointReports: Table.empty<EndpointReportFact>({node: (report) => [report.node], pod: ({namespace, name}) => [`${namespace}/${name}`]}),
     nodeReports: Table.empty(),
     rejected: Table.empty(),

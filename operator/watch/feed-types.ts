@@ -5,9 +5,9 @@ import type {KubeObject} from '../../lib/kube/object.js';
 export type {KubeObject};
 
 export type WatchedKind =
-  | 'Pod' | 'Namespace' | 'Node' | 'ConfigMap' | 'EndpointSlice' | 'NetworkPolicy'
+  | 'Pod' | 'Namespace' | 'Node' | 'ConfigMap' | 'Service' | 'EndpointSlice' | 'NetworkPolicy'
   | 'CiliumNetworkPolicy' | 'CiliumClusterwideNetworkPolicy' | 'CiliumIdentity' | 'CiliumEndpoint' | 'CiliumNode'
-  | 'CiliumBGPPeeringPolicy';
+  | 'CiliumBGPPeeringPolicy' | 'CiliumCIDRGroup';
 
 /** `key` is `namespace/name`, or `name` for cluster-scoped kinds. `object` null = gone. */
 export interface Change {

@@ -75,7 +75,7 @@ describe('file feed', () => {
     await until(() => feed.status().inSync && objects.has('Pod/shop/p'));
     expect([...objects.keys()].sort()).toEqual([
       'CiliumNetworkPolicy/default/one', 'ConfigMap/kube-system/ip-masq-agent', 'Namespace/default', 'Namespace/kube-system',
-      'Namespace/shop', 'Node/n', 'Pod/shop/p',
+      'Namespace/shop', 'Node/n', 'Pod/shop/p', 'Service/default/s',
     ]);
     expect(get('CiliumNetworkPolicy/default/one')?.metadata).toMatchObject({namespace: 'default', generation: 1, uid: expect.any(String)});
     expect(get('Namespace/shop')?.metadata.labels).toEqual({'kubernetes.io/metadata.name': 'shop'});

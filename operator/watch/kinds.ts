@@ -23,10 +23,10 @@ export const DEFAULT_KIND_OPTIONS: KindOptions = {ipMasqConfigMap: {namespace: '
 
 const WHOLE: readonly WatchedKind[] = [
   'Namespace', 'Node', 'CiliumIdentity', 'CiliumNode', 'CiliumBGPPeeringPolicy', 'NetworkPolicy', 'CiliumNetworkPolicy',
-  'CiliumClusterwideNetworkPolicy', 'CiliumEndpoint', 'Pod',
+  'CiliumClusterwideNetworkPolicy', 'CiliumCIDRGroup', 'CiliumEndpoint', 'Service', 'EndpointSlice', 'Pod',
 ];
 
-/** Of ConfigMaps one object, of EndpointSlices those of the API server: everybody else's are none of our business. */
+/** Of ConfigMaps one object: everybody else's are none of our business. */
 export function watchedResources(options: KindOptions): readonly WatchedResource[] {
   const {namespace, name} = options.ipMasqConfigMap;
   return [
@@ -34,10 +34,6 @@ export function watchedResources(options: KindOptions): readonly WatchedResource
     {
       kind: 'ConfigMap', resource: RESOURCES.ConfigMap, namespace, fieldSelector: `metadata.name=${name}`,
       includes: (object) => object.metadata.namespace === namespace && object.metadata.name === name,
-    },
-    {
-      kind: 'EndpointSlice', resource: RESOURCES.EndpointSlice, namespace: 'default', labelSelector: 'kubernetes.io/service-name=kubernetes',
-      includes: (object) => object.metadata.namespace === 'default' && object.metadata.labels?.['kubernetes.io/service-name'] === 'kubernetes',
     },
   ];
 }

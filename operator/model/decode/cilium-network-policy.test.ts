@@ -144,6 +144,42 @@ describe('the sanitiser refuses', () => {
     ['a selector', ingress({fromEndpoints: [{matchLabels: {'a b': 'c'}}]}), 'spec.ingress[0].fromEndpoints[0].matchLabels', 'InvalidSelector'],
     ['enableDefaultDeny', {...SUBJECT, ingress: [{}], enableDefaultDeny: {ingress: 'yes'}}, 'spec.enableDefaultDeny.ingress', 'InvalidType'],
     ['an authentication mode', ingress({authentication: {mode: 'maybe'}}), 'spec.ingress[0].authentication', 'InvalidAuthentication'],
+    ['nodes', ingress({fromNodes: [{}]}), 'spec.ingress[0].fromNodes', 'NodeSelectorsDisabled'],
+    ['nodes at egress', egress({toNodes: [{matchLabels: {rack: 'a'}}]}), 'spec.egress[0].toNodes', 'NodeSelectorsDisabled'],
+    ['a group by a bad name', ingress({fromCIDRSet: [{cidrGroupRef: 'A_B'}]}), 'spec.ingress[0].fromCIDRSet[0].cidrGroupRef', 'InvalidCIDR'],
+    ['a bad selector of groups', ingress({fromCIDRSet: [{cidrGroupSelector: {matchLabels: {a: ' '}}}]}),
+      'spec.ingress[0].fromCIDRSet[0].cidrGroupSelector.matchLabels[a]', 'InvalidSelector'],
+    ['a bad except of a group', ingress({fromCIDRSet: [{cidrGroupRef: 'g', except: ['x']}]}), 'spec.ingress[0].fromCIDRSet[0].except[0]', 'InvalidCIDR'],
+    ['cidr and cidrGroupSelector', ingress({fromCIDRSet: [{cidr: '10.0.0.0/8', cidrGroupSelector: {}}]}), 'spec.ingress[0].fromCIDRSet[0]', 'InvalidCIDR'],
+    ['an empty item of a CIDR set', ingress({fromCIDRSet: [{}]}), 'spec.ingress[0].fromCIDRSet[0]', 'InvalidCIDR'],
+    ['a service of both kinds', egress({toServices: [{k8sService: {serviceName: 'a'}, k8sServiceSelector: {selector: {}}}]}), 'spec.egress[0].toServices[0]', 'InvalidService'],
+    ['a service of neither kind', egress({toServices: [{}]}), 'spec.egress[0].toServices[0]', 'InvalidService'],
+    ['a service without a name', egress({toServices: [{k8sService: {namespace: 'x'}}]}), 'spec.egress[0].toServices[0].k8sService.serviceName', 'InvalidService'],
+    ['services with entities', egress({toServices: [{k8sService: {serviceName: 'a'}}], toEntities: ['world']}), 'spec.egress[0]', 'CombinedPeers'],
+    ['names to be denied', {...SUBJECT, egressDeny: [{toFQDNs: [{matchName: 'a.b'}]}]}, 'spec.egressDeny[0].toFQDNs', 'InvalidFQDN'],
+    ['a DNS name of 256 characters', egress({toFQDNs: [{matchName: 'a.'.repeat(128)}]}), 'spec.egress[0].toFQDNs[0]', 'InvalidFQDN'],
+    ['an HTTP path that does not compile', ingress({toPorts: [{...P80[0], rules: {http: [{path: '(a'}]}}]}), 'spec.ingress[0].toPorts[0].rules.http[0].path', 'InvalidL7'],
+    ['an HTTP method that does not compile', ingress({toPorts: [{...P80[0], rules: {http: [{method: '[z-a]'}]}}]}), 'spec.ingress[0].toPorts[0].rules.http[0].method', 'InvalidL7'],
+    ['a back reference, which RE2 has not', ingress({toPorts: [{...P80[0], rules: {http: [{path: '(a)\\1'}]}}]}), 'spec.ingress[0].toPorts[0].rules.http[0].path', 'InvalidL7'],
+    ['a header match without a name', ingress({toPorts: [{...P80[0], rules: {http: [{headerMatches: [{value: 'x'}]}]}}]}),
+      'spec.ingress[0].toPorts[0].rules.http[0].headerMatches[0].name', 'InvalidL7'],
+    ['a header mismatch', ingress({toPorts: [{...P80[0], rules: {http: [{headerMatches: [{name: 'x', mismatch: 'DROP'}]}]}}]}),
+      'spec.ingress[0].toPorts[0].rules.http[0].headerMatches[0].mismatch', 'InvalidL7'],
+    ['a header that is no text', ingress({toPorts: [{...P80[0], rules: {http: [{headers: [1]}]}}]}), 'spec.ingress[0].toPorts[0].rules.http[0].headers[0]', 'InvalidL7'],
+    ['a DNS rule with two matches', egress({toPorts: [{ports: [{port: '53'}], rules: {dns: [{matchName: 'a', matchPattern: 'b'}]}}]}),
+      'spec.egress[0].toPorts[0].rules.dns[0]', 'InvalidFQDN'],
+    ['DNS rules over SCTP', egress({toPorts: [{ports: [{port: '53', protocol: 'SCTP'}], rules: {dns: [{matchPattern: '*'}]}}]}), 'spec.egress[0].toPorts[0].rules.dns', 'InvalidL7'],
+    ['an empty server name', egress({toPorts: [{...P80[0], serverNames: ['']}]}), 'spec.egress[0].toPorts[0].serverNames[0]', 'InvalidTLS'],
+    ['server names beside HTTP rules', egress({toPorts: [{...P80[0], serverNames: ['a.b'], rules: {http: [{}]}}]}), 'spec.egress[0].toPorts[0].serverNames', 'InvalidTLS'],
+    ['TLS without a Secret', ingress({toPorts: [{...P80[0], terminatingTLS: {}}]}), 'spec.ingress[0].toPorts[0].terminatingTLS.secret', 'InvalidTLS'],
+    ['a listener beside L7 rules', egress({toPorts: [{...P80[0], listener: {name: 'x'}, rules: {http: [{}]}}]}), 'spec.egress[0].toPorts[0].listener', 'InvalidListener'],
+    ['a log text of 33 characters', {...SUBJECT, ingress: [{}], log: {value: 'x'.repeat(33)}}, 'spec.log', 'InvalidLog'],
+    ['a log text with a control character', {...SUBJECT, ingress: [{}], log: {value: 'a\u0007'}}, 'spec.log', 'InvalidLog'],
+    ['both subjects', {...SUBJECT, nodeSelector: {}, ingress: [{}]}, 'spec', 'InvalidSubject'],
+    ['an operator', ingress({fromEndpoints: [{matchExpressions: [{key: 'a', operator: 'Gt', values: ['1']}]}]}), 'spec.ingress[0].fromEndpoints[0].matchExpressions[0].operator', 'InvalidSelector'],
+    ['In without values', ingress({fromEndpoints: [{matchExpressions: [{key: 'a', operator: 'In'}]}]}), 'spec.ingress[0].fromEndpoints[0].matchExpressions[0].values', 'InvalidSelector'],
+    ['Exists with values', ingress({fromEndpoints: [{matchExpressions: [{key: 'a', operator: 'Exists', values: ['x']}]}]}),
+      'spec.ingress[0].fromEndpoints[0].matchExpressions[0].values', 'InvalidSelector'],
     ['nodeSelector in a namespace', {nodeSelector: {}, ingress: [{}]}, 'spec.nodeSelector', 'InvalidSubject'],
   ])('%s', (_what, spec, path, code) => {
     const {rules, rejections} = decodePolicy(cnp(spec));
@@ -223,21 +259,20 @@ describe('not supported', () => {
     ['Kafka rules', ingress({toPorts: [{...P80[0], rules: {kafka: [{topic: 't'}]}}]}), 'spec.ingress[0].toPorts[0].rules.kafka'],
     ['l7proto', ingress({toPorts: [{...P80[0], rules: {l7proto: 'x', l7: [{}]}}]}), 'spec.ingress[0].toPorts[0].rules.l7proto'],
     ['server names', egress({toPorts: [{...P80[0], serverNames: ['a.b']}]}), 'spec.egress[0].toPorts[0].serverNames'],
-    ['terminatingTLS', ingress({toPorts: [{...P80[0], terminatingTLS: {}}]}), 'spec.ingress[0].toPorts[0].terminatingTLS'],
+    ['terminatingTLS', ingress({toPorts: [{...P80[0], terminatingTLS: {secret: {name: 's'}}}]}), 'spec.ingress[0].toPorts[0].terminatingTLS'],
     ['a listener', egress({toPorts: [{...P80[0], listener: {name: 'x'}}]}), 'spec.egress[0].toPorts[0].listener'],
     ['FQDNs', egress({toFQDNs: [{matchName: 'a.b'}]}), 'spec.egress[0].toFQDNs'],
-    ['services', egress({toServices: [{k8sService: {serviceName: 's'}}]}), 'spec.egress[0].toServices'],
     ['groups', egress({toGroups: [{aws: {}}]}), 'spec.egress[0].toGroups'],
-    ['nodes', ingress({fromNodes: [{}]}), 'spec.ingress[0].fromNodes'],
-    ['CIDR groups', ingress({fromCIDRSet: [{cidrGroupRef: 'g'}]}), 'spec.ingress[0].fromCIDRSet[0].cidrGroupRef'],
-    ['CIDR group selectors', ingress({fromCIDRSet: [{cidrGroupSelector: {}}]}), 'spec.ingress[0].fromCIDRSet[0].cidrGroupSelector'],
+    ['an HTTP rule with everything', ingress({toPorts: [{...P80[0], rules: {http: [{method: 'GET|POST', path: '/v1/.*', host: '(', headers: ['X-A: b'], headerMatches: [{name: 'X-B', mismatch: 'REPLACE', value: 'c'}]}]}}]}),
+      'spec.ingress[0].toPorts[0].rules.http'],
     ['authentication', ingress({fromEndpoints: [A], authentication: {mode: 'required'}}), 'spec.ingress[0].authentication'],
   ])('%s: one rejection with its path, and nothing is allowed', (_what, spec, path) => {
     const {rules, rejections} = decodePolicy(cnp(spec));
     expect(rejections.map((rejection) => rejection.path)).toEqual([path]);
     expect(rules).toHaveLength(1);
     const [rule] = rules;
-    expect(rule?.peers.length === 0 || rule?.ports?.length === 0).toBe(true);
+    // A peer by name has no members: nobody learns them.
+    expect(rule?.peers.every(({kind}) => kind === 'named') === true || rule?.ports?.length === 0).toBe(true);
     expect(rule?.defaultDeny).toBe(true);
   });
 
@@ -247,9 +282,25 @@ describe('not supported', () => {
     expect(reached(cnp({...SUBJECT, ingress: [{toPorts: [http]}, {fromEndpoints: [A]}]}))).toBe('a a a');
   });
 
-  test('a deny with a CIDR group denies everything', () => {
-    const deny = cnp({...SUBJECT, ingressDeny: [{fromCIDRSet: [{cidrGroupRef: 'g'}]}]}, 'deny');
+  test('a deny of cloud groups denies everything', () => {
+    const deny = cnp({...SUBJECT, ingressDeny: [{fromGroups: [{aws: {}}]}]}, 'deny');
     expect(reached(deny, cnp(ingress({fromEntities: ['all']}), 'allow'))).toBe('- - -');
+  });
+
+  test('L7 rules are kept as rule sets', () => {
+    const http = {method: 'GET', path: '/v1/.*', headers: ['X-A: b'], headerMatches: [{name: 'X-B', mismatch: 'LOG', secret: {name: 's'}}]};
+    const rules = (item: unknown): unknown => decodePolicy(cnp(item)).rules[0]?.l7?.map((match) => match.rules);
+    expect(rules(ingress({toPorts: [{...P80[0], rules: {http: [http, {}]}}]}))).toEqual([{kind: 'http', http: [
+      {...http, headerMatches: [{name: 'X-B', mismatch: 'LOG', secret: {namespace: '', name: 's'}}]}, {headers: [], headerMatches: []}]}]);
+    expect(rules(egress({toPorts: [{ports: [{port: '53', protocol: 'ANY'}], rules: {dns: [{matchPattern: '*.Example.com'}, {matchName: 'a.b'}]}}]}))).toEqual([
+      {kind: 'dns', dns: [{kind: 'fqdn-pattern', pattern: '*.example.com.'}, {kind: 'fqdn', name: 'a.b.'}]}]);
+    expect(rules(egress({toPorts: [{...P80[0], serverNames: ['a.b']}]}))).toEqual([{kind: 'sni', serverNames: ['a.b']}]);
+    expect(rules(ingress({toPorts: P80}))).toBeUndefined();
+  });
+
+  test('the log text goes with every rule', () => {
+    const [rule] = decodePolicy(cnp({...SUBJECT, ingress: [{}], log: {value: 'from the bank'}})).rules;
+    expect(rule?.log).toBe('from the bank');
   });
 
   test('a policy for nodes selects no pod', () => {

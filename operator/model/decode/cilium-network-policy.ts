@@ -25,7 +25,7 @@ export function decodeCiliumNetworkPolicy(object: Json, context: DecodeContext):
   const kind = kindOf(object);
   const ref = refOf(object, kind, kind === 'CiliumNetworkPolicy');
   const problems = new Problems();
-  const rules = new RuleBuilder(ref, {clusterName: context.clusterName, problems});
+  const rules = new RuleBuilder(ref, {context, problems});
   for (const {spec, path} of specsOf(object, problems)) rules.addSpec(spec, path);
   return {rules: rules.build(), rejections: problems.rejections(ref)};
 }
@@ -53,7 +53,7 @@ function specsOf(object: Json, problems: Problems): {spec: Json; path: string}[]
 }
 
 interface BuilderParts {
-  readonly clusterName: string;
+  readonly context: DecodeContext;
   readonly problems: Problems;
 }
 
@@ -70,17 +70,20 @@ class RuleBuilder {
   }
 
   addSpec(spec: Json, path: string): void {
-    const {problems, clusterName} = this.#parts;
+    const {problems, context} = this.#parts;
     const subject = subjectOf(spec, path, this.#ref.namespace, problems);
     const initSubject = subject?.requirements.some(({source, key}) => source === 'reserved' && key === 'init') ?? false;
-    const scope: RuleScope = {namespace: this.#ref.namespace, clusterName, initSubject, problems};
+    const {clusterName, ipv6 = false, fqdnMembers = false} = context;
+    const scope: RuleScope = {namespace: this.#ref.namespace, clusterName, initSubject, ipv6, fqdnMembers, problems};
+    const log = logOf(spec, path, problems);
     const defaultDeny = defaultDenyOf(spec, path, problems);
     const before = this.#index;
-    for (const list of LISTS) this.#addList(spec, list, {path, subject, scope, defaultDeny: defaultDeny[list.direction]});
+    for (const list of LISTS) this.#addList(spec, list, {path, subject, scope, log, defaultDeny: defaultDeny[list.direction]});
     if (this.#index > before) return;
     problems.refuse(path, 'EmptyRule', 'at least one of ingress, ingressDeny, egress, egressDeny needs an item');
     for (const list of LISTS) {
-      if (spec[list.field] !== undefined) this.#addClosed({...list, deny: false}, subject, defaultDeny[list.direction]);
+      if (spec[list.field] === undefined) continue;
+      this.#addClosed({...list, deny: false}, {path, subject, scope, log, defaultDeny: defaultDeny[list.direction]});
     }
   }
 
@@ -96,7 +99,7 @@ class RuleBuilder {
     const path = join(at.path, list.field);
     if (!Array.isArray(value)) {
       at.scope.problems.refuse(path, 'InvalidType', `${list.field} is a list`);
-      this.#addClosed(list, at.subject, at.defaultDeny);
+      this.#addClosed(list, at);
       return;
     }
     for (const [i, item] of value.entries()) this.#addItem(item, list, {...at, path: `${path}[${i}]`});
@@ -107,29 +110,32 @@ class RuleBuilder {
     const before = problems.count;
     if (!isRecord(item)) {
       problems.refuse(at.path, 'InvalidType', 'an item is an object');
-      this.#addClosed(list, at.subject, at.defaultDeny);
+      this.#addClosed(list, at);
       return;
     }
     const peers = decodePeers(item, list.direction, at.path, at.scope);
-    const ports = decodePorts(item, list, at.path, problems);
+    if (list.deny && item['toFQDNs'] !== undefined) problems.refuse(`${at.path}.toFQDNs`, 'InvalidFQDN', 'names have no deny rules');
+    const {ports, l7} = decodePorts(item, list, at.path, problems);
     const authenticated = list.deny || checkAuthentication(item, at.path, problems);
     if (list.deny && problems.count > before) {
-      this.#addClosed(list, at.subject, at.defaultDeny);
+      this.#addClosed(list, at);
       return;
     }
-    const content = closedItem({peers, ports});
-    this.#add(list, at.subject, at.defaultDeny, authenticated ? content : {...content, peers: []});
+    const content = closedItem({peers, ports, l7});
+    this.#add(list, at, authenticated ? content : {...content, peers: []});
   }
 
   /** An item that could not be read: allows nothing, or denies everything. */
-  #addClosed(list: RuleList, subject: Selector | null, defaultDeny: boolean): void {
-    this.#add(list, subject, defaultDeny, {peers: list.deny ? ANY_PEER : [], ports: null});
+  #addClosed(list: RuleList, at: SpecContext): void {
+    this.#add(list, at, {peers: list.deny ? ANY_PEER : [], ports: null});
   }
 
-  #add(list: RuleList, subject: Selector | null, defaultDeny: boolean, content: Pick<Rule, 'peers' | 'ports'>): void {
+  #add(list: RuleList, at: SpecContext, content: Pick<Rule, 'peers' | 'ports' | 'l7'>): void {
+    const {subject, defaultDeny, log} = at;
     const origin = {...this.#ref, ruleIndex: this.#index++};
     if (subject === null) return;
-    this.#rules.push({origin, subject, direction: list.direction, deny: list.deny, defaultDeny, ...content});
+    const rule = {origin, subject, direction: list.direction, deny: list.deny, defaultDeny, ...content};
+    this.#rules.push(log === null ? rule : {...rule, log});
   }
 }
 
@@ -138,6 +144,18 @@ interface SpecContext {
   readonly subject: Selector | null;
   readonly scope: RuleScope;
   readonly defaultDeny: boolean;
+  readonly log: string | null;
+}
+
+const LOG_LENGTH_MAX = 32;
+
+function logOf(spec: Json, path: string, problems: Problems): string | null {
+  const json = spec['log'];
+  if (json === undefined) return null;
+  const value = isRecord(json) ? (json['value'] ?? '') : null;
+  if (typeof value === 'string' && value.length <= LOG_LENGTH_MAX && !/\p{C}/u.test(value)) return value === '' ? null : value;
+  problems.refuse(join(path, 'log'), 'InvalidLog', `log.value is a text of at most ${LOG_LENGTH_MAX} printable characters`);
+  return null;
 }
 
 /** Null selects nothing: no selector, one that cannot be read, or nodes, whose host endpoint is not subject to policy yet. */

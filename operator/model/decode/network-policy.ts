@@ -18,7 +18,7 @@ const PORT_MAX = 65535;
 export function decodeNetworkPolicy(object: Json, context: DecodeContext): DecodedPolicy {
   const ref = refOf(object, KIND, true);
   const problems = new Problems();
-  const scope: RuleScope = {namespace: ref.namespace, clusterName: context.clusterName, initSubject: false, problems};
+  const scope: RuleScope = {namespace: ref.namespace, clusterName: context.clusterName, initSubject: false, ipv6: context.ipv6 ?? false, fqdnMembers: false, problems};
   const spec = object['spec'];
   const rules = isRecord(spec) ? rulesOf(spec, ref, scope) : [];
   if (!isRecord(spec)) problems.refuse('spec', 'InvalidType', 'the object has no spec');

@@ -2,7 +2,7 @@
 
 import type {ObjectRef, Rejection} from '../../../lib/core/errors.js';
 import {LABEL_CLUSTER, LABEL_NAMESPACE, LABEL_NAMESPACE_LABELS} from '../../../lib/domain/label-filter.js';
-import type {Direction, Peer, PortMatch, Rule} from '../../../lib/domain/policy.js';
+import type {Direction, L7Match, Peer, PortMatch, Rule} from '../../../lib/domain/policy.js';
 import type {Problems} from '../../../lib/domain/problem.js';
 import {canonicalSelector, equalsRequirement, existsRequirement} from '../../../lib/domain/selector.js';
 import type {Requirement, Selector} from '../../../lib/domain/selector.js';
@@ -11,6 +11,10 @@ export type Json = Readonly<Record<string, unknown>>;
 
 export interface DecodeContext {
   readonly clusterName: string;
+  /** The cluster has both address families. */
+  readonly ipv6?: boolean;
+  /** Somebody says which addresses DNS names have. */
+  readonly fqdnMembers?: boolean;
 }
 
 /** `rejections` empty = the object is valid. What was rejected allows nothing and still isolates its subject. */
@@ -26,6 +30,8 @@ export interface RuleScope {
   readonly clusterName: string;
   /** The rule's subject is `reserved:init`: its peers need no namespace. */
   readonly initSubject: boolean;
+  readonly ipv6: boolean;
+  readonly fqdnMembers: boolean;
   readonly problems: Problems;
 }
 
@@ -40,15 +46,17 @@ export interface RuleList {
 export interface ItemContent {
   readonly peers: readonly Peer[] | null;
   readonly ports: readonly PortMatch[] | null;
+  readonly l7?: readonly L7Match[];
 }
 
 export const ANY_PEER: readonly Peer[] = [{kind: 'all'}];
 
 /** An item without peers and ports selects nothing; ports alone mean any peer; peers alone mean every port. */
-export function closedItem(content: ItemContent): {peers: readonly Peer[]; ports: readonly PortMatch[] | null} {
-  const {peers, ports} = content;
-  if (peers === null) return {peers: ports === null ? [] : ANY_PEER, ports};
-  return {peers, ports};
+export function closedItem(content: ItemContent): Pick<Rule, 'peers' | 'ports' | 'l7'> {
+  const {peers, ports, l7 = []} = content;
+  const rest = {ports, ...(l7.length === 0 ? {} : {l7})};
+  if (peers === null) return {peers: ports === null ? [] : ANY_PEER, ...rest};
+  return {peers, ...rest};
 }
 
 export function isRecord(value: unknown): value is Json {

@@ -1,10 +1,10 @@
 // The port fields of one rule item: toPorts and icmps, and the parts of toPorts that are not supported yet.
 
 import {PROTOCOL_NUMBERS} from '../../../lib/domain/policy.js';
-import type {PortMatch, Protocol} from '../../../lib/domain/policy.js';
+import type {L7Match, PortMatch, Protocol} from '../../../lib/domain/policy.js';
 import type {Problems} from '../../../lib/domain/problem.js';
 import {icmpTypeOf} from './icmp-types.js';
-import {checkL7} from './policy-l7.js';
+import {decodeL7} from './policy-l7.js';
 import {isRecord, join, listAt} from './policy-common.js';
 import type {Json, RuleList} from './policy-common.js';
 
@@ -12,47 +12,58 @@ const PORTS_MAX = 40;
 const ICMP_FIELDS_MAX = 40;
 const PORT_MAX = 65535;
 
-/** Null when neither field says anything: every protocol and port. */
-export function decodePorts(item: Json, list: RuleList, path: string, problems: Problems): readonly PortMatch[] | null {
+export interface DecodedPorts {
+  /** Null when neither field says anything: every protocol and port. */
+  readonly ports: readonly PortMatch[] | null;
+  /** Well-formed rules for L7 engines. */
+  readonly l7: readonly L7Match[];
+}
+
+export function decodePorts(item: Json, list: RuleList, path: string, problems: Problems): DecodedPorts {
   const toPorts = listAt(item, 'toPorts', path, problems) ?? [];
   const icmps = listAt(item, 'icmps', path, problems) ?? [];
   if (toPorts.length > 0 && icmps.length > 0) {
     problems.refuse(path, 'CombinedPorts', 'combining toPorts and icmps is not supported');
   }
-  const matches = [
-    ...toPorts.flatMap((rule, i) => decodePortRule(rule, list, `${path}.toPorts[${i}]`, problems)),
-    ...icmps.flatMap((rule, i) => decodeIcmpRule(rule, `${path}.icmps[${i}]`, problems)),
-  ];
-  return toPorts.length + icmps.length === 0 ? null : matches;
+  const rules = toPorts.map((rule, i) => decodePortRule(rule, list, `${path}.toPorts[${i}]`, problems));
+  const matches = [...rules.flatMap((rule) => rule.ports), ...icmps.flatMap((rule, i) => decodeIcmpRule(rule, `${path}.icmps[${i}]`, problems))];
+  return {ports: toPorts.length + icmps.length === 0 ? null : matches, l7: rules.flatMap((rule) => rule.l7)};
 }
 
-/** A port rule with a part that is not supported allows nothing. */
-function decodePortRule(json: unknown, list: RuleList, path: string, problems: Problems): PortMatch[] {
+const NO_PORTS = {ports: [], l7: []} as const;
+
+/** A port rule with a part that is not supported allows nothing; what an L7 engine would need of it is kept. */
+function decodePortRule(json: unknown, list: RuleList, path: string, problems: Problems): {ports: readonly PortMatch[]; l7: readonly L7Match[]} {
   if (!isRecord(json)) {
     problems.refuse(path, 'InvalidType', 'a port rule is an object');
-    return [];
+    return NO_PORTS;
   }
   const before = problems.count;
   const ports = listAt(json, 'ports', path, problems) ?? [];
   if (ports.length > PORTS_MAX) problems.refuse(`${path}.ports`, 'TooManyPorts', `at most ${PORTS_MAX} ports`);
   const matches = ports.flatMap((port, i) => decodePort(port, `${path}.ports[${i}]`, problems));
-  if (!list.deny) {
-    checkL7(json, {list, path, ports: matches}, problems);
-    checkUnsupported(json, list, path, problems);
-  }
-  return problems.count === before ? matches : [];
+  if (list.deny) return problems.count === before ? {ports: matches, l7: []} : NO_PORTS;
+  const wellFormed = problems.count === before;
+  const l7 = decodeL7(json, {list, path, ports: matches}, problems);
+  checkUnsupported(json, list, path, problems);
+  return {ports: problems.count === before ? matches : [], l7: wellFormed ? l7 : []};
 }
 
 function checkUnsupported(json: Json, list: RuleList, path: string, problems: Problems): void {
-  if ((listAt(json, 'serverNames', path, problems)?.length ?? 0) > 0) {
-    problems.unsupported(`${path}.serverNames`, 'UnsupportedTLS', 'rules by TLS server name are not supported');
-  }
   for (const name of ['terminatingTLS', 'originatingTLS']) {
-    if (json[name] !== undefined) problems.unsupported(join(path, name), 'UnsupportedTLS', `${name} is not supported`);
+    if (json[name] === undefined) continue;
+    checkTls(json[name], join(path, name), problems);
+    problems.unsupported(join(path, name), 'UnsupportedTLS', `${name} is not supported`);
   }
   if (json['listener'] === undefined) return;
   if (list.direction === 'ingress') problems.refuse(`${path}.listener`, 'InvalidListener', 'a listener is for egress only');
   else problems.unsupported(`${path}.listener`, 'UnsupportedListener', 'listeners are not supported');
+}
+
+function checkTls(json: unknown, path: string, problems: Problems): void {
+  const secret = isRecord(json) ? json['secret'] : undefined;
+  if (isRecord(secret) && typeof secret['name'] === 'string' && secret['name'] !== '') return;
+  problems.refuse(`${path}.secret`, 'InvalidTLS', 'the name of a Secret is needed');
 }
 
 function decodePort(json: unknown, path: string, problems: Problems): PortMatch[] {
