@@ -144,6 +144,8 @@ describe('monitor lines', () => {
 
   test.each<[string, Partial<MonitorRecord>, string]>([
     ['drop', {}, 'xx drop (Policy denied) to endpoint 12, ifindex 33, identity 261->264: 10.11.13.37:5000 -> 10.11.101.61:80 (default/server) tcp by no rule that allows it'],
+    ['isolated by an object', {derivedFrom: [{kind: 'CiliumNetworkPolicy', namespace: 'default', name: 'isolate', ruleIndex: 0}]},
+      'xx drop (Policy denied) to endpoint 12, ifindex 33, identity 261->264: 10.11.13.37:5000 -> 10.11.101.61:80 (default/server) tcp isolated by CiliumNetworkPolicy default/isolate rule 0, no rule allows it'],
     ['denied by an object', {reason: 181, reasonText: 'Policy denied by denylist', derivedFrom: [{kind: 'CiliumNetworkPolicy', namespace: 'default', name: 'deny', ruleIndex: 1}]},
       'xx drop (Policy denied by denylist) to endpoint 12, ifindex 33, identity 261->264: 10.11.13.37:5000 -> 10.11.101.61:80 (default/server) tcp by CiliumNetworkPolicy default/deny rule 1'],
     ['trace', {type: 'trace', point: 'to-endpoint', reason: 0, reasonText: 'new'}, '-> endpoint 12 identity 261->264 state new ifindex 33: 10.11.13.37:5000 -> 10.11.101.61:80 (default/server) tcp'],

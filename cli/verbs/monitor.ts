@@ -91,8 +91,9 @@ function side({ip, port, pod}: MonitorPeer): string {
   return `${address}${port === 0 ? '' : `:${port}`}${pod === undefined ? '' : ` (${pod})`}`;
 }
 
-/** 133 without an object: no rule allows it, which is a decision too. */
+/** 133: no rule allows it, which is a decision too; the objects are those that isolate the endpoint. */
 function decidedBy(record: MonitorRecord): string {
-  if (record.derivedFrom.length > 0) return ` by ${originText(record.derivedFrom).join(', ')}`;
-  return record.reason === 133 ? ' by no rule that allows it' : '';
+  const objects = originText(record.derivedFrom).join(', ');
+  if (record.reason === 133) return objects === '' ? ' by no rule that allows it' : ` isolated by ${objects}, no rule allows it`;
+  return objects === '' ? '' : ` by ${objects}`;
 }

@@ -252,7 +252,7 @@ describe('monitor', () => {
 
   test('as a line of text; where no rule allows it, it says so', async () => {
     const line = await seen(`stentorctl --node ${NODE} monitor --types drop`, denied('myservice'), (text) => text.includes(addressOf('myservice')));
-    expect(line).toMatch(/xx drop \(Policy denied\) to endpoint \d+, .* identity \d+->\d+: \S+ -> \S+:80 \(default\/deathstar\) tcp by no rule that allows it/);
+    expect(line).toMatch(/xx drop \(Policy denied\) to endpoint \d+, .* identity \d+->\d+: \S+ -> \S+:80 \(default\/deathstar\) tcp isolated by .*CiliumNetworkPolicy default\/rule1 rule 0, no rule allows it/);
     const other = await seen(`cilium --node ${NODE} monitor --type drop`, denied('xwing'), (text) => text.includes(addressOf('xwing')));
     expect(other).toContain('by CiliumNetworkPolicy default/deny-alliance rule 0');
   }, MINUTE);
