@@ -40,8 +40,6 @@ export class PodPorts implements AttachPorts {
   readonly #options: PodPortsOptions;
   readonly #parts: PodPortsParts;
   readonly #spanWaits = new Map<string, () => void>();
-  /** Endpoints that went while nobody could be told. */
-  readonly #gone = new Map<string, EndpointReport>();
 
   constructor(options: PodPortsOptions, parts: PodPortsParts) {
     this.#options = options;
@@ -86,22 +84,19 @@ export class PodPorts implements AttachPorts {
   }
 
   withdraw(endpoint: LocalEndpoint): void {
-    const report = this.reportOf(endpoint, 'disconnected');
     this.#parts.onReleased(endpoint.ipv4);
-    if (this.#parts.connected()) this.#parts.report(endpointMessage(report));
-    else this.#gone.set(`${report.namespace}/${report.name} ${report.containerId}`, report);
+    // Lost without a session: the next greeting does not name it, which says the same.
+    this.#parts.report(endpointMessage(this.reportOf(endpoint, 'disconnected')));
   }
 
   onSpanAck(ack: SpanAck): void {
     for (const address of ack.addresses) this.#spanWaits.get(spanKey(ack.namespace, ack.name, address))?.();
   }
 
-  /** For a new session: every endpoint there is, and those that went since the last one. */
+  /** For a new session: every endpoint there is. */
   greeting(): AgentMessage[] {
-    const gone = [...this.#gone.values()];
-    this.#gone.clear();
     const present = [...this.#parts.facts().endpoints.values()].filter(({state}) => state === 'ready');
-    return [...gone, ...present.map((endpoint) => this.reportOf(endpoint, 'ready'))].map(endpointMessage);
+    return present.map((endpoint) => endpointMessage(this.reportOf(endpoint, 'ready')));
   }
 
   reportOf(endpoint: LocalEndpoint, state: EndpointReport['state']): EndpointReport {

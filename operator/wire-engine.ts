@@ -10,8 +10,8 @@ import {ClusterStateBuilder, nodeRef} from './compile/cluster-state.js';
 import {Enforcement, type NodeProgress} from './compile/enforcement.js';
 import {Compiler, type CompileOptions} from './compile/graph.js';
 import type {DesiredStore} from './desired/store.js';
-import type {PeerState} from './model/facts.js';
-import {applyBatch, applyRows, emptyTables, reportKey, type Applied, type ChangedKeys, type Decoders, type TableName, type Tables} from './model/tables.js';
+import type {EndpointReportFact, PeerState} from './model/facts.js';
+import {applyBatch, applyRows, emptyTables, podOfReport, reportKey, type Applied, type ChangedKeys, type Decoders, type TableName, type Tables} from './model/tables.js';
 import type {EndpointReport, NodeReport} from './stream/decode.js';
 import type {SessionEvents} from './stream/server.js';
 import type {NodeSession} from './stream/session.js';
@@ -97,6 +97,7 @@ export class Engine implements SessionEvents {
   #early = new Map<TableName, Set<string>>();
   /** What agents reported before in-sync, the last of each: it can only be judged against the nodes once they are known. */
   readonly #earlyReports = new Map<string, {readonly node: string; readonly report: Report}>();
+  readonly #earlyGreetings = new Map<string, ReadonlySet<string>>();
   #inSync = false;
   /** Counts the terms of serving; 0 = none yet, odd = serving. */
   #term = 0;
@@ -146,7 +147,10 @@ export class Engine implements SessionEvents {
     this.#take(applied, batch.receivedAtMs);
     if (!first) return;
     this.#parts.log.info('in sync', {pods: this.#tables.pods.size, nodes: this.#tables.nodes.size, policies: this.#tables.policies.size});
+    // What a node has reported after its greeting comes on top of it.
+    for (const [node, endpoints] of this.#earlyGreetings) this.onGreeted(node, endpoints);
     for (const {node, report} of this.#earlyReports.values()) this.onReport(node, report);
+    this.#earlyGreetings.clear();
     this.#earlyReports.clear();
     this.#parts.onInSync();
     this.#settle();
@@ -214,6 +218,29 @@ export class Engine implements SessionEvents {
       case 'peers':
         this.#peers.set(node, report.peers);
     }
+  }
+
+  onGreeted(node: string, endpoints: ReadonlySet<string>): void {
+    if (!this.#inSync) {
+      this.#earlyGreetings.set(node, endpoints);
+      for (const [key, {node: from, report}] of this.#earlyReports) {
+        if (from === node && report.kind === 'endpoint' && !endpoints.has(`${report.report.namespace}/${report.report.name}`)) this.#earlyReports.delete(key);
+      }
+      return;
+    }
+    const {endpointReports, endpoints: objects, pods} = this.#tables;
+    const reported = [...endpointReports.keysBy('node', node)].map(podOfReport);
+    const restored = [...pods.keysBy('node', node)].filter((pod) => objects.has(pod));
+    const gone = [...new Set([...reported, ...restored])].filter((pod) => !endpoints.has(pod));
+    if (gone.length === 0) return;
+    this.#take(applyRows(this.#tables, 'endpointReports', gone.map((pod) => [reportKey(node, pod), this.#goneRow(node, pod)])), this.#parts.clock.monotonicMs());
+  }
+
+  /** As long as a pod is there its CiliumEndpoint may be, too: the row says that the endpoint is not. Without a pod there is nothing to say. */
+  #goneRow(node: string, pod: string): EndpointReportFact | null {
+    const fact = this.#tables.pods.get(pod);
+    if (fact === undefined) return null;
+    return {node, namespace: fact.namespace, name: fact.name, uid: fact.uid, endpointId: 0, addresses: [], containerId: '', state: 'disconnected'};
   }
 
   onRefused(refusal: {readonly code: string; readonly message: string; readonly node: string | null; readonly peer: string}): void {

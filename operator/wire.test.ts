@@ -70,6 +70,37 @@ describe('streaming', () => {
     await until('both hold what the store has', () => stateVersion(a.held) === harness.operator?.store.version('a') && stateVersion(b.held) === harness.operator.store.version('b'));
   });
 
+  test('an endpoint whose end nobody told is gone when its node does not name it again', async () => {
+    await harness.write('more', pod('late', 'a', 'web'));
+    await harness.start();
+    const [a, b] = [await harness.agent('a'), await harness.agent('b')];
+    await until('state', () => a.held.has('endpoint/default/late') && b.deltas.length > 0);
+    a.report('web', '10.98.0.5');
+    a.report('late', '10.98.0.6');
+    const both = (): boolean => b.held.has('ipcache/10.98.0.5/32') && b.held.has('ipcache/10.98.0.6/32');
+    await until('both addresses', both);
+    await until('both objects', () => harness.operator?.engine.tables.endpoints.size === 2);
+    a.close();
+    await harness.remove('more');
+    await until('the pod is gone', () => harness.operator?.engine.tables.pods.has('default/late') === false);
+    // Its address may be in use as long as its node has not spoken.
+    expect(both()).toBe(true);
+    const again = await harness.agent('a');
+    again.report('web', '10.98.0.5');
+    again.send({peerReport: {peers: []}});
+    await until('the address of the ended pod goes', () => !b.held.has('ipcache/10.98.0.6/32'));
+    expect(b.held.has('ipcache/10.98.0.5/32')).toBe(true);
+    again.close();
+    // A node that was started anew has none, although their objects are there and the operator is another one.
+    await harness.stopOperator();
+    await harness.start();
+    const after = await harness.agent('b');
+    await until('what the objects tell', () => after.held.has('ipcache/10.98.0.5/32'));
+    const empty = await harness.agent('a');
+    empty.send({peerReport: {peers: []}});
+    await until('nothing is left', () => !after.held.has('ipcache/10.98.0.5/32') && harness.operator?.engine.tables.endpoints.size === 0);
+  });
+
   test('a restarted operator writes nothing where nothing changed', async () => {
     await harness.start();
     const [a, b] = [await harness.agent('a'), await harness.agent('b')];

@@ -35,7 +35,7 @@ export interface OperatorClientParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly onSpanAck: (ack: SpanAck) => void;
-  /** What to say after the hello of every new session: the node, its endpoints, its peers. */
+  /** What to say after the hello of every new session: the node, all its endpoints, and its peers, which end the greeting. */
   readonly greeting: () => readonly AgentMessage[];
 }
 

@@ -42,6 +42,8 @@ export interface SessionEvents {
   onDisconnect(node: string, faults: NodeSession['faults']): void;
   onAck(node: string, faultsChanged: boolean): void;
   onReport(node: string, report: Exclude<FromAgent, {kind: 'hello' | 'ack' | 'snapshot-request'}>): void;
+  /** The node has exactly these endpoints, by `namespace/name`: what it had before and did not report again is gone. */
+  onGreeted(node: string, endpoints: ReadonlySet<string>): void;
   /** A client was turned away. `node`: as far as it is known. */
   onRefused(refusal: {readonly code: string; readonly message: string; readonly node: string | null; readonly peer: string}): void;
 }
@@ -201,6 +203,7 @@ export class StreamServer {
         this.#parts.events.onAck(node, faultsChanged);
       },
       onReport: (report) => this.#parts.events.onReport(node, report),
+      onGreeted: (endpoints) => this.#parts.events.onGreeted(node, endpoints),
     });
     const timeout = new AbortController();
     this.#parts.clock.sleep(this.#options.helloTimeoutMs, timeout.signal).then(() => {

@@ -28,6 +28,8 @@ export interface SessionParts {
   readonly admit: (start: () => void) => void;
   readonly onAck: (faultsChanged: boolean) => void;
   readonly onReport: (report: Exclude<FromAgent, {kind: 'hello' | 'ack' | 'snapshot-request'}>) => void;
+  /** The agent has said what is on its node: these endpoints (`namespace/name`) and no others. */
+  readonly onGreeted: (endpoints: ReadonlySet<string>) => void;
 }
 
 interface InFlight {
@@ -51,6 +53,8 @@ export class NodeSession {
   #inFlight: readonly InFlight[] = [];
   #ackedRevision = -1;
   #faults: AckMessage['errors'] = [];
+  /** Endpoints reported since the hello; null once the greeting is over, which the first report of peers says. */
+  #greeting: Set<string> | null = new Set();
   #blocked = false;
   #scheduled = false;
 
@@ -94,10 +98,17 @@ export class NodeSession {
       case 'snapshot-request':
         this.#restart();
         return;
-      case 'node':
       case 'endpoint':
+        if (message.report.state !== 'disconnected') this.#greeting?.add(`${message.report.namespace}/${message.report.name}`);
+        this.#parts.onReport(message);
+        return;
+      case 'node':
+        this.#parts.onReport(message);
+        return;
       case 'peers':
         this.#parts.onReport(message);
+        if (this.#greeting !== null) this.#parts.onGreeted(this.#greeting);
+        this.#greeting = null;
     }
   }
 

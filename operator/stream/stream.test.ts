@@ -58,6 +58,7 @@ describe('NodeSession', () => {
     const store = new DesiredStore();
     const sent: stentor.v1.OperatorMessage.$Properties[] = [];
     const stream = {full: false};
+    const greetings: string[][] = [];
     let start = (): void => undefined;
     const session = new NodeSession({node: 'n', operatorVersion: '1', inFlightMax: options.inFlightMax ?? 2}, {
       store, encoder: new Encoder({chunkBytes: 1 << 20}),
@@ -68,14 +69,14 @@ describe('NodeSession', () => {
       admit: (run) => {
         start = run;
       },
-      onAck: () => undefined, onReport: () => undefined,
+      onAck: () => undefined, onReport: () => undefined, onGreeted: (endpoints) => greetings.push([...endpoints]),
     });
     const put = async (...items: Resource[]): Promise<void> => {
       store.apply({shared: new Map(items.map((one) => [resourceId(one), one])), nodes: new Map()});
       await Promise.resolve();
     };
     const chunks = () => sent.splice(0).flatMap(({chunk}) => (chunk ? [chunk] : []));
-    return {store, session, put, chunks, stream, begin: () => start()};
+    return {store, session, put, chunks, stream, greetings, begin: () => start()};
   }
   const hello = (held: readonly Resource[] = []) => ({kind: 'hello', hello: {node: 'n', agentVersion: '1', held: held.map(({kind, key, version}) => ({kind, key, version}))}} as const);
   const ack = (sequence: number) => ({kind: 'ack', ack: {sequence, version: '', errors: []}} as const);
@@ -91,6 +92,19 @@ describe('NodeSession', () => {
     expect(chunk?.upserts?.map(({key}) => key)).toEqual(['2']);
     expect(chunk?.removes?.map(({key}) => key)).toEqual(['3']);
     expect(chunk?.version).toBe(store.version('n'));
+  });
+
+  test('the first report of peers ends the greeting: the endpoints named by then are all there are', () => {
+    const {session, greetings} = open();
+    const endpoint = (name: string, state: 'ready' | 'disconnected') => ({kind: 'endpoint', report: {namespace: 'default', name, uid: '', endpointId: 1, addresses: [], containerId: '', state}} as const);
+    session.receive(hello());
+    session.receive(endpoint('a', 'ready'));
+    session.receive(endpoint('b', 'disconnected'));
+    expect(greetings).toEqual([]);
+    session.receive({kind: 'peers', peers: []});
+    session.receive(endpoint('c', 'ready'));
+    session.receive({kind: 'peers', peers: []});
+    expect(greetings).toEqual([['default/a']]);
   });
 
   test('equal states still exchange an empty delta: its acknowledgement is the proof', async () => {
