@@ -37,7 +37,7 @@ test: build tools ## Everything CI runs: check, unit, kernel and end-to-end test
 	tools/run-tests.sh all
 
 ##@ Building
-.PHONY: build deps ts proto native bpf cni lab-helper tools
+.PHONY: build deps ts proto native bpf cni lab-helper tools crds
 build: deps proto native bpf cni lab-helper ts ## Everything but the control plane
 
 deps: build/.deps node_modules/.stamp ## Debian packages and npm packages
@@ -102,7 +102,7 @@ gobgp:
 	tools/gobgp.sh
 
 ##@ Checking
-.PHONY: check test-unit test-kernel e2e bench fmt clean
+.PHONY: check test-unit test-kernel e2e bench clean
 check: build ## Types, lint, import walls, tidy, map layouts
 	oxlint --type-aware
 	$(JEST) --testPathPatterns 'dist/tools/'
@@ -123,4 +123,4 @@ clean: ## What was built here (not the cache of the control plane)
 	rm -rf build dist proto/gen
 
 help: ## This list
-	@awk 'BEGIN {FS = ":.*## "} /^##@/ {print "\n" substr($$0, 5)} /^[a-z][a-z-]*:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {print "\n" substr($$0, 5)} /^[a-z][a-z0-9-]*:.*## / {printf "  %-12s %s\n", $$1, $$2}' Makefile
