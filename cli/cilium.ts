@@ -40,5 +40,8 @@ await runMain(programOf({
   name: 'cilium',
   about: 'Reads a node as `cilium` does in Cilium’s agent. The same and more: stentorctl.',
   verbs: VERBS,
-  groups: {endpoint: 'pods of this node', identity: 'identities', node: 'nodes', bgp: 'BGP', bpf: 'the pinned maps', map: 'the pinned maps', policy: 'policy maps', ipmasq: 'masquerading', tunnel: 'tunnels', ipcache: 'ipcache'},
+  groups: {
+    endpoint: 'pods of this node', identity: 'identities', node: 'nodes', bgp: 'BGP', bpf: 'the pinned maps', map: 'the pinned maps',
+    'bpf policy': 'policy maps', 'bpf ipmasq': 'destinations that are not masqueraded', 'bpf tunnel': 'PodCIDRs behind tunnels', 'bpf ipcache': 'prefix to identity and tunnel',
+  },
 }));

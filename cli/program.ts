@@ -12,7 +12,7 @@ export interface ProgramSpec {
   readonly name: string;
   readonly about: string;
   readonly verbs: readonly VerbSpec[];
-  /** Help of the words that only lead on to others. */
+  /** Help of the words that only lead on to others, by their path. */
   readonly groups: Readonly<Record<string, string>>;
 }
 
@@ -62,7 +62,9 @@ function define(root: Command, verb: VerbSpec, groups: Readonly<Record<string, s
   const words = verb.path.split(' ');
   const last = words.pop() ?? '';
   let at = root;
-  for (const word of words) at = at.commands.find((one) => one.name() === word) ?? at.command(word).description(groups[word] ?? '');
+  for (const [i, word] of words.entries()) {
+    at = at.commands.find((one) => one.name() === word) ?? at.command(word).description(groups[words.slice(0, i + 1).join(' ')] ?? '');
+  }
   const command = at.command(last).description(verb.summary).aliases([...(verb.aliases ?? [])]);
   for (const [name, help] of verb.args ?? []) command.argument(name, help);
   for (const [flags, help, repeat] of verb.options ?? []) {
