@@ -49,7 +49,7 @@ export const AGENT_OPTIONS = {
   'operator-message-max': {kind: 'integer', default: 67_108_864, min: 65_536, max: 1_073_741_824, help: 'bytes of one message of the operator', group: OPERATOR},
 
   'bpf-root': {kind: 'string', default: '/sys/fs/bpf/stentor', help: 'folder of the pins, on a BPF file system', group: KERNEL},
-  'cgroup-root': {kind: 'string', default: '/sys/fs/cgroup', help: 'cgroup whose sockets are this node’s', group: KERNEL},
+  'cgroup-root': {kind: 'string', default: '/sys/fs/cgroup', help: 'cgroup whose sockets are this node’s; read by nothing yet', group: KERNEL},
   'bpf-objects': {kind: 'string', default: join(ROOT, 'build/bpf'), help: 'folder of the compiled datapath', group: KERNEL},
   'devices': {kind: 'list', default: [], help: 'uplinks; empty = the devices that hold the node’s address', group: KERNEL},
   'mtu': {kind: 'integer', default: 0, min: 0, max: 65_535, help: 'of pod links; 0 = that of the uplinks', group: KERNEL},

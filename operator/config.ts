@@ -47,10 +47,13 @@ export const OPTIONS = {
   'settle-time': {kind: 'duration', default: '10s', minMs: 0, group: LIMITS, help: 'after the start, how long missing agents leave conditions alone'},
 } as const satisfies OptionTable;
 
+const ABOUT = `Stentor operator: computes what every node should hold, and streams it.
+Other commands: operator ca issue (certificates), operator render (a node’s state from files); each has --help.`;
+
 export type OperatorConfig = ConfigOf<typeof OPTIONS>;
 
 export function loadOperatorConfig(argv: readonly string[]): Promise<ConfigResult<typeof OPTIONS>> {
-  return loadConfig({program: 'operator', about: 'Stentor operator: computes what every node should hold, and streams it.', options: OPTIONS, argv, env: process.env});
+  return loadConfig({program: 'operator', about: ABOUT, options: OPTIONS, argv, env: process.env});
 }
 
 const RENDER_OPTIONS = {...OPTIONS, node: {kind: 'string', default: '', required: true, help: 'whose state'}} as const;

@@ -196,7 +196,9 @@ export class Engine implements SessionEvents {
 
   onAck(node: string, faultsChanged: boolean): void {
     if (faultsChanged) {
-      this.#parts.log.warn('node reports what it could not apply', {node, faults: this.#parts.sessions.get(node)?.faults ?? []});
+      const faults = this.#parts.sessions.get(node)?.faults ?? [];
+      if (faults.length > 0) this.#parts.log.warn('node reports what it could not apply', {node, faults});
+      else this.#parts.log.info('node has applied everything', {node});
       this.#publishStatuses(this.enforcement.reconsidered(this.#tables));
     }
     this.#acknowledged();

@@ -214,8 +214,8 @@ function acceptedText(spec: OptionSpec): string {
 }
 
 function helpText<T extends OptionTable>(input: ConfigInput<T>): string {
-  const lines = [input.about, '', `Usage: ${input.program} [options]`,
-    'Every option may also be given in the environment (--state-dir: STENTOR_STATE_DIR) or in the file of --config (state-dir: …).'];
+  const lines = [input.about, '', `Usage: ${input.program} [options]`];
+  if ('config' in input.options) lines.push('Every option may also be given in the environment (--state-dir: STENTOR_STATE_DIR) or in the file of --config (state-dir: …).');
   const groups = new Map<string, string[]>();
   for (const [name, spec] of Object.entries(input.options)) {
     const group = groups.get(spec.group ?? 'Options') ?? [];
