@@ -18,7 +18,9 @@ const KINDS = [
 const API_SERVER_SLICES = 'kubernetes.io/service-name=kubernetes';
 
 export async function readCluster(common: CommonOptions, signal: AbortSignal): Promise<Manifests> {
-  const kubeconfig = common.kubeconfig ?? join(homedir(), '.kube', 'config');
+  // In a pod its service account.
+  const inPod = common.kubeconfig === null && process.env['KUBERNETES_SERVICE_HOST'] !== undefined;
+  const kubeconfig = inPod ? null : common.kubeconfig ?? join(homedir(), '.kube', 'config');
   try {
     const connection = await loadKubeConfig({kubeconfig});
     const client = new KubeClient({timeoutMs: common.timeoutMs, retries: 1}, {connection, clock: realClock});
@@ -39,7 +41,7 @@ export async function readCluster(common: CommonOptions, signal: AbortSignal): P
       await client.close();
     }
   } catch (error) {
-    throw new CliError(EXIT.unreachable, `cannot read the cluster (${kubeconfig}): ${error instanceof Error ? error.message : String(error)}`, {cause: error});
+    throw new CliError(EXIT.unreachable, `cannot read the cluster (${kubeconfig ?? 'service account'}): ${error instanceof Error ? error.message : String(error)}`, {cause: error});
   }
 }
 

@@ -1,0 +1,42 @@
+// The policy verbs on a real API server: the same answers as from the files, and what they say when it cannot be reached.
+
+import {join} from 'node:path';
+import {afterAll, beforeAll, expect, test} from '@jest/globals';
+import type {CompileJson} from '../../lib/policy/format.js';
+import {TestApiServer} from '../../lib/testing/api-server.js';
+import {ROOT, SHOP, stentorctl} from './testing/run.js';
+
+let server: TestApiServer;
+
+beforeAll(async () => {
+  server = await TestApiServer.start();
+}, 90_000);
+
+afterAll(async () => {
+  await server?.stop();
+});
+
+const live = (...args: readonly string[]): ReturnType<typeof stentorctl> => stentorctl(['policy', ...args, '--kubeconfig', server.kubeconfig]);
+
+test('without the CRDs: what Kubernetes itself has', async () => {
+  for (const namespace of ['shop', 'monitoring']) await server.kubectl(['create', 'namespace', namespace]);
+  expect(JSON.parse(live('compile', '-o', 'json').out)).toMatchObject({endpoints: [], rejected: [], warnings: []});
+}, 30_000);
+
+test('the same entries as from the files', async () => {
+  await server.kubectl(['apply', '-f', join(ROOT, 'crds')]);
+  await server.kubectl(['wait', '--for=condition=Established', '--timeout=10s', '-f', join(ROOT, 'crds')]);
+  await server.kubectl(['apply', '-f', join(ROOT, SHOP, 'cluster.yaml'), '-f', join(ROOT, SHOP, 'policies.yaml')]);
+  const entriesOf = (text: string): unknown => (JSON.parse(text) as CompileJson).endpoints
+    .map(({name, entries}) => ({name, entries: entries.map(({direction, protocol, port, deny, derivedFrom}) => ({direction, protocol, port, deny, by: derivedFrom.map((origin) => `${origin.name} ${origin.ruleIndex}`)}))}))
+    .sort((a, b) => a.name.localeCompare(b.name));
+  const online = live('compile', '-o', 'json');
+  expect(online.code).toBe(0);
+  expect(entriesOf(online.out)).toEqual(entriesOf(stentorctl(['policy', 'compile', '--input', SHOP, '-o', 'json']).out));
+  expect(live('explain', 'shop/frontend', 'shop/db', '5432/TCP').out).toContain('  NetworkPolicy shop/db spec.ingress[0]  (nearest miss)\n    peer  wants app=api, has app=frontend\n');
+  expect(live('validate').out).toContain('2 policies: 0 errors, 0 warnings');
+}, 60_000);
+
+test('out of reach is exit code 3', () => {
+  expect(stentorctl(['policy', 'compile', '--kubeconfig', '/nowhere'])).toMatchObject({code: 3, err: expect.stringContaining('cannot read the cluster') as unknown});
+});
