@@ -102,13 +102,16 @@ gobgp:
 	tools/gobgp.sh
 
 ##@ Checking
-.PHONY: check test-unit test-kernel e2e bench clean
+.PHONY: check test-unit nightly test-kernel e2e bench clean
 check: build ## Types, lint, import walls, tidy, map layouts
 	oxlint --type-aware
 	$(JEST) --testPathPatterns 'dist/tools/'
 
 test-unit: build ## Pure code and scripts on fakes
 	$(JEST) --maxWorkers=2 --testPathPatterns 'dist/(lib|operator|agent|cli|crds)/' --testPathIgnorePatterns kernel.test.js
+
+nightly: build ## Long runs of the property tests: 5,000 policy worlds, 50,000 mutated policies
+	STENTOR_WORLDS=5000 STENTOR_MUTATIONS=50000 $(JEST) --runInBand --testPathPatterns 'dist/(lib/policy/reference|operator/model/decode/fuzz)'
 
 test-kernel: build ## Tests that load BPF programs and open namespaces (root)
 	$(JEST) --runInBand --testPathPatterns 'kernel.test.js'

@@ -1,0 +1,199 @@
+// Random small clusters with policies of all three kinds, and flows in them: for the engine and for the slow reference.
+
+import fc from 'fast-check';
+
+export type KubeJson = Readonly<Record<string, unknown>>;
+
+export interface RefPod {
+  readonly namespace: string;
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly ips: readonly string[];
+  readonly node: string;
+  readonly ports: readonly {readonly name: string; readonly protocol: string; readonly port: number}[];
+}
+
+export interface RefWorld {
+  readonly pods: readonly RefPod[];
+  /** Labels by name. */
+  readonly namespaces: Readonly<Record<string, Readonly<Record<string, string>>>>;
+  readonly nodes: readonly {readonly name: string; readonly addresses: readonly string[]; readonly podCidrs: readonly string[]}[];
+  readonly apiServers: readonly string[];
+  readonly groups: readonly {readonly name: string; readonly labels: Readonly<Record<string, string>>; readonly cidrs: readonly string[]}[];
+  readonly services: readonly {
+    readonly namespace: string; readonly name: string; readonly selector: Readonly<Record<string, string>> | null; readonly backends: readonly string[];
+  }[];
+  readonly policies: readonly KubeJson[];
+  readonly mode: 'default' | 'always' | 'never';
+  readonly allowLocalhost: boolean;
+  readonly ipv6: boolean;
+}
+
+/** `peer`: a pod as `namespace/name`, an address, or a reserved identity as `#4`. For ICMP `port` is the type. */
+export interface RefFlow {
+  readonly direction: 'ingress' | 'egress';
+  readonly subject: string;
+  readonly peer: string;
+  readonly protocol: string;
+  readonly port: number;
+}
+
+const HTTP = {name: 'http', protocol: 'TCP', port: 8080};
+const pod = (name: string, labels: Record<string, string>, index: number, ports: RefPod['ports'] = []): RefPod => {
+  const [namespace = '', podName = ''] = name.split('/');
+  return {namespace, name: podName, labels, ips: [`10.98.${index % 2}.${10 + index}`, `fd00:${index % 2}::${10 + index}`], node: `node${index % 2}`, ports};
+};
+const PODS: readonly RefPod[] = [
+  pod('shop/web', {app: 'web', tier: 'front'}, 0, [HTTP]),
+  pod('shop/web2', {app: 'web', tier: 'front'}, 1, [HTTP]),
+  pod('shop/db', {app: 'db', tier: 'back'}, 2, [{...HTTP, port: 81}]),
+  pod('bank/web', {app: 'web'}, 3, [{...HTTP, protocol: 'UDP'}]),
+  pod('bank/bare', {}, 4),
+];
+const NAMESPACES = {shop: {team: 'a', 'kubernetes.io/metadata.name': 'shop'}, bank: {team: 'b', 'kubernetes.io/metadata.name': 'bank'}};
+const NODES = [
+  {name: 'node0', addresses: ['10.1.5.10'], podCidrs: ['10.98.0.0/24', 'fd00:0::/32']},
+  {name: 'node1', addresses: ['10.1.5.11'], podCidrs: ['10.98.1.0/24', 'fd00:1::/32']},
+];
+const GROUPS = [
+  {name: 'offices', labels: {kind: 'office'}, cidrs: ['192.0.2.0/24', '10.1.2.0/24', '2001:db8:1::/48']},
+  {name: 'labs', labels: {kind: 'lab'}, cidrs: ['192.0.2.128/25', '203.0.113.0/24']},
+];
+const SERVICES = [
+  {namespace: 'shop', name: 'db', selector: {app: 'db'}, backends: []},
+  {namespace: 'bank', name: 'db', selector: {app: 'web'}, backends: []},
+  {namespace: 'shop', name: 'old', selector: null, backends: ['192.0.2.7', '203.0.113.1']},
+];
+const CIDRS4 = ['0.0.0.0/0', '10.0.0.0/8', '10.1.0.0/16', '10.1.2.0/24', '192.0.2.0/24', '192.0.2.7/32', '10.98.0.0/16', '128.0.0.0/1'];
+const CIDRS6 = ['::/0', '2001:db8::/32', '2001:db8:1::/48'];
+const ADDRESSES4 = ['10.1.2.3', '10.1.9.9', '10.200.0.1', '192.0.2.7', '192.0.2.200', '203.0.113.1', '172.18.0.2', '10.98.0.77', '10.1.5.10', '10.1.5.11'];
+const ADDRESSES6 = ['2001:db8:1::1', '2001:db8:2::1', '2001:dead::1', 'fd00:1::77'];
+const PORTS = [79, 80, 81, 88, 90, 443, 8080, 65535];
+
+const key = fc.constantFrom('app', 'tier');
+const value = fc.constantFrom('web', 'db', 'front', 'back');
+const plainExpression = fc.oneof(
+  fc.record({key, operator: fc.constantFrom('In', 'NotIn'), values: fc.uniqueArray(value, {minLength: 1, maxLength: 2})}),
+  fc.record({key, operator: fc.constantFrom('Exists', 'DoesNotExist')}),
+);
+const plainSelector = fc.oneof(
+  fc.constant({}),
+  fc.record({matchLabels: fc.dictionary(key, value, {minKeys: 1, maxKeys: 2})}),
+  fc.record({matchExpressions: fc.array(plainExpression, {minLength: 1, maxLength: 2})}),
+);
+const NAMESPACE = 'io.kubernetes.pod.namespace';
+const endpointSelector = fc.oneof(
+  {weight: 4, arbitrary: plainSelector},
+  {weight: 1, arbitrary: fc.record({matchLabels: fc.record({[`k8s:${NAMESPACE}`]: fc.constantFrom('shop', 'bank'), app: value}, {requiredKeys: [`k8s:${NAMESPACE}`]})})},
+  {weight: 1, arbitrary: fc.constantFrom('a', 'b').map((team) => ({matchLabels: {'io.cilium.k8s.namespace.labels.team': team}}))},
+  {weight: 1, arbitrary: fc.constant({matchExpressions: [{key: `k8s:${NAMESPACE}`, operator: 'NotIn', values: ['shop']}]})},
+  {weight: 1, arbitrary: fc.constantFrom('host', 'remote-node', 'kube-apiserver', 'health').map((label) => ({matchLabels: {[`reserved:${label}`]: ''}}))},
+);
+const entity = fc.constantFrom('all', 'world', 'cluster', 'host', 'remote-node', 'kube-apiserver', 'init', 'ingress', 'unmanaged', 'health', 'none');
+const cidr = fc.constantFrom(...CIDRS4, ...CIDRS6);
+const cidrRule = fc.oneof(
+  {weight: 3, arbitrary: cidr.chain((outer) => fc.subarray([...CIDRS4, ...CIDRS6].filter((inner) => isInside(inner, outer)))
+    .map((except) => (except.length === 0 ? {cidr: outer} : {cidr: outer, except})))},
+  {weight: 1, arbitrary: fc.record({cidrGroupRef: fc.constantFrom('offices', 'labs', 'gone'), except: fc.subarray(['192.0.2.128/25', '10.1.0.0/16'])})},
+  {weight: 1, arbitrary: fc.record({cidrGroupSelector: fc.constantFrom({}, {matchLabels: {kind: 'lab'}})})},
+);
+
+function isInside(inner: string, outer: string): boolean {
+  const order = inner.includes(':') ? [['2001:db8:1::/48', '2001:db8::/32'], ['2001:db8:1::/48', '::/0'], ['2001:db8::/32', '::/0']]
+    : [['10.1.0.0/16', '10.0.0.0/8'], ['10.1.2.0/24', '10.0.0.0/8'], ['10.1.2.0/24', '10.1.0.0/16'], ['192.0.2.7/32', '192.0.2.0/24'],
+      ['192.0.2.0/24', '128.0.0.0/1'], ...['10.0.0.0/8', '10.1.0.0/16', '192.0.2.0/24', '128.0.0.0/1'].map((one) => [one, '0.0.0.0/0'])];
+  return order.some(([a, b]) => a === inner && b === outer);
+}
+
+const portNumber = fc.constantFrom(...PORTS);
+const ciliumPort = fc.oneof(
+  {weight: 4, arbitrary: fc.record({port: portNumber.map(String), protocol: fc.constantFrom('TCP', 'UDP', 'ANY', 'SCTP')})},
+  {weight: 2, arbitrary: fc.tuple(fc.constantFrom(79, 80, 81, 88), fc.constantFrom(81, 90, 443, 8080)).map(([port, endPort]) => ({port: String(port), endPort, protocol: 'TCP'}))},
+  {weight: 1, arbitrary: fc.record({port: fc.constant('http'), protocol: fc.constantFrom('TCP', 'UDP', 'ANY')})},
+  {weight: 1, arbitrary: fc.constantFrom({port: '80'}, {port: '0', protocol: 'TCP'}, {port: 'http', protocol: 'TCP', endPort: 8090})},
+);
+const portFields = fc.oneof(
+  {weight: 3, arbitrary: fc.constant({})},
+  {weight: 4, arbitrary: fc.array(fc.array(ciliumPort, {maxLength: 2}).map((ports) => ({ports})), {maxLength: 2}).map((toPorts) => ({toPorts}))},
+  {weight: 1, arbitrary: fc.constantFrom(8, 0, 3).map((type) => ({icmps: [{fields: [{type}]}]}))},
+  {weight: 1, arbitrary: fc.constant({toPorts: [{ports: [{port: '80', protocol: 'TCP'}], rules: {http: [{method: 'GET'}]}}]})},
+);
+const peerFields = (side: 'from' | 'to'): fc.Arbitrary<object> => fc.oneof(
+  {weight: 1, arbitrary: fc.constant({})},
+  {weight: 5, arbitrary: fc.array(endpointSelector, {maxLength: 2}).map((list) => ({[`${side}Endpoints`]: list}))},
+  {weight: 2, arbitrary: fc.array(entity, {maxLength: 2}).map((list) => ({[`${side}Entities`]: list}))},
+  {weight: 2, arbitrary: fc.array(cidr, {maxLength: 2}).map((list) => ({[`${side}CIDR`]: list}))},
+  {weight: 3, arbitrary: fc.array(cidrRule, {maxLength: 2}).map((list) => ({[`${side}CIDRSet`]: list}))},
+  {weight: side === 'to' ? 2 : 0, arbitrary: fc.constantFrom({serviceName: 'db'}, {serviceName: 'db', namespace: 'bank'}, {serviceName: 'old'}, {serviceName: 'gone'})
+    .map((k8sService) => ({toServices: [{k8sService}]}))},
+);
+const items = (side: 'from' | 'to'): fc.Arbitrary<object[]> =>
+  fc.array(fc.tuple(peerFields(side), portFields).map(([peers, ports]) => ({...peers, ...ports})), {minLength: 1, maxLength: 2});
+const ciliumRule = fc.record({
+  endpointSelector: plainSelector, ingress: items('from'), egress: items('to'), ingressDeny: items('from'), egressDeny: items('to'),
+  enableDefaultDeny: fc.record({ingress: fc.boolean(), egress: fc.boolean()}, {requiredKeys: []}),
+}, {requiredKeys: ['endpointSelector']}).map((rule) => {
+  const {enableDefaultDeny, ...rest} = rule;
+  const said = enableDefaultDeny === undefined ? rest : {...rest, enableDefaultDeny};
+  return Object.keys(rest).length > 1 ? withoutL7InDeny(said) : {...said, ingress: [{}]};
+});
+
+/** The schema has no L7 rules in a deny. */
+function withoutL7InDeny(rule: KubeJson): KubeJson {
+  const clean = (field: string): object => (rule[field] === undefined ? {} : {[field]: (rule[field] as KubeJson[]).map((item) => {
+    const toPorts = item['toPorts'] as KubeJson[] | undefined;
+    return toPorts === undefined ? item : {...item, toPorts: toPorts.map(({ports}) => ({ports}))};
+  })});
+  return {...rule, ...clean('ingressDeny'), ...clean('egressDeny')};
+}
+
+const kubernetesPort = fc.oneof(
+  fc.record({port: portNumber, protocol: fc.constantFrom('TCP', 'UDP', 'SCTP')}, {requiredKeys: []}),
+  fc.constantFrom({port: 'http'}, {port: 80, endPort: 90}, {port: 79, endPort: 8080, protocol: 'SCTP'}),
+);
+const kubernetesPeer = fc.oneof(
+  fc.record({podSelector: plainSelector}),
+  fc.record({podSelector: plainSelector, namespaceSelector: fc.constantFrom({}, {matchLabels: {team: 'a'}}, {matchExpressions: [{key: 'team', operator: 'NotIn', values: ['a']}]})},
+    {requiredKeys: ['namespaceSelector']}),
+  fc.constantFrom({ipBlock: {cidr: '10.0.0.0/8', except: ['10.1.0.0/16']}}, {ipBlock: {cidr: '0.0.0.0/0'}}, {ipBlock: {cidr: '2001:db8::/32'}}),
+);
+const kubernetesItems = (field: 'from' | 'to'): fc.Arbitrary<object[]> => fc.array(
+  fc.record({[field]: fc.array(kubernetesPeer, {maxLength: 2}), ports: fc.array(kubernetesPort, {maxLength: 2})}, {requiredKeys: []}), {maxLength: 2});
+const kubernetesSpec = fc.record({
+  podSelector: plainSelector, policyTypes: fc.subarray(['Ingress', 'Egress']), ingress: kubernetesItems('from'), egress: kubernetesItems('to'),
+}, {requiredKeys: ['podSelector']});
+
+const policy = fc.oneof(
+  {weight: 4, arbitrary: fc.record({kind: fc.constant('CiliumNetworkPolicy'), spec: ciliumRule, namespace: fc.constantFrom('shop', 'bank')})},
+  {weight: 2, arbitrary: fc.record({kind: fc.constant('CiliumClusterwideNetworkPolicy'), spec: ciliumRule, namespace: fc.constant('')})},
+  {weight: 3, arbitrary: fc.record({kind: fc.constant('NetworkPolicy'), spec: kubernetesSpec, namespace: fc.constantFrom('shop', 'bank')})},
+);
+
+export const refWorld: fc.Arbitrary<RefWorld> = fc.record({
+  policies: fc.array(policy, {minLength: 1, maxLength: 5}),
+  mode: fc.oneof({weight: 8, arbitrary: fc.constant('default' as const)}, {weight: 1, arbitrary: fc.constant('always' as const)}, {weight: 1, arbitrary: fc.constant('never' as const)}),
+  allowLocalhost: fc.boolean(), ipv6: fc.boolean(), apiServers: fc.constantFrom([], ['172.18.0.2'], ['10.1.5.11'], ['10.1.5.10']),
+}).map(({policies, ...rest}) => ({
+  ...rest, pods: PODS, namespaces: NAMESPACES, nodes: NODES, groups: GROUPS, services: SERVICES,
+  policies: policies.map(({kind, spec, namespace}, i) => ({kind, spec, metadata: {name: `p${i}`, uid: `uid-${i}`, ...(namespace === '' ? {} : {namespace})}})),
+}));
+
+/** `count` flows of a world, spread over all its pairs, ports and directions; which ones follows from `seed`. */
+export function refFlows(world: RefWorld, seed: number, count: number): RefFlow[] {
+  const names = world.pods.map((one) => `${one.namespace}/${one.name}`);
+  const peers = [...names, ...ADDRESSES4, ...(world.ipv6 ? ADDRESSES6 : []), '#4', '#5', '#8'];
+  const ports = [...PORTS.flatMap((port) => [{protocol: 'TCP', port}, {protocol: 'UDP', port}, {protocol: 'SCTP', port}]),
+    {protocol: 'ICMP', port: 8}, {protocol: 'ICMP', port: 0}, {protocol: 'ICMPv6', port: 128}, {protocol: 'GRE', port: 0}];
+  const total = names.length * peers.length * ports.length * 2;
+  return Array.from({length: count}, (_, i): RefFlow => {
+    // A prime step visits every combination before it repeats one.
+    let n = (seed + i * 7919) % total;
+    const take = <T>(list: readonly T[]): T => {
+      const chosen = list[n % list.length];
+      n = Math.floor(n / list.length);
+      if (chosen === undefined) throw new Error('an empty list of choices');
+      return chosen;
+    };
+    return {direction: take(['ingress', 'egress'] as const), subject: take(names), peer: take(peers), ...take(ports)};
+  });
+}
