@@ -2,9 +2,11 @@
 
 import {single} from '../lib/desired/tables.js';
 import {allResources} from '../lib/desired/tables.js';
+import type {AgentEndpoint, AgentIdentity, AgentNode, AgentStatus, PolicyOriginsOf} from '../lib/domain/agent-api.js';
 import type {BgpPeerStatus} from '../lib/domain/bgp.js';
 import {CLUSTER_IDENTITY_MIN, RESERVED_IDENTITIES, identityId} from '../lib/domain/identity.js';
 import type {Direction, Origin} from '../lib/domain/policy.js';
+import type {ApplyError} from '../lib/domain/reports.js';
 import type {KernelApply} from './apply/kernel.js';
 import type {MapSet} from './apply/map-set.js';
 import type {SweepResult} from './apply/conntrack-gc.js';
@@ -15,7 +17,6 @@ import {routerAddress} from './model/pod-cidrs.js';
 import type {LocalEndpoint} from './model/local.js';
 import {endpointOwner} from './model/local.js';
 import type {EventNames} from './observe/events.js';
-import type {ApplyError} from './stream/report.js';
 import type {OperatorStatus} from './stream/client.js';
 import type {EndpointTable} from './watch/endpoints.js';
 import type {LinkWatch} from './watch/links.js';
@@ -34,7 +35,7 @@ export interface ViewParts {
   readonly operator: () => OperatorStatus;
   readonly peers: () => readonly BgpPeerStatus[];
   readonly lastSweep: () => SweepResult | null;
-  readonly features: () => readonly {readonly name: string; readonly available: boolean; readonly reason: string}[];
+  readonly features: () => AgentStatus['features'];
 }
 
 /** A status that lists every error of a broken node would not be read. */
@@ -49,7 +50,7 @@ export class AgentView implements EventNames {
     this.node = parts.node;
   }
 
-  status(): unknown {
+  status(): AgentStatus {
     const {engine, ipam, endpoints, version, operator} = this.#parts;
     const {config, compiled} = engine;
     const {connected, address, version: operatorVersion, lastAckSequence} = operator();
@@ -77,7 +78,7 @@ export class AgentView implements EventNames {
   }
 
   /** Parts that can be unwell, each with its last reason. */
-  controllers(): readonly {readonly name: string; readonly ok: boolean; readonly lastError: string | null}[] {
+  controllers(): AgentStatus['controllers'] {
     const {engine, kernel, operator} = this.#parts;
     const {connected, lastError} = operator();
     const installed = engine.errors.filter(({code}) => code !== 'PENDING');
@@ -89,7 +90,7 @@ export class AgentView implements EventNames {
     ];
   }
 
-  endpointList(): unknown {
+  endpointList(): readonly AgentEndpoint[] {
     const {engine, endpoints} = this.#parts;
     return [...endpoints.all.values()].map((endpoint) => {
       const identity = identityOf(engine.held.tables, endpoint);
@@ -101,7 +102,7 @@ export class AgentView implements EventNames {
     });
   }
 
-  identities(): unknown {
+  identities(): readonly AgentIdentity[] {
     const {engine} = this.#parts;
     const cluster = [...engine.held.tables.identity.values()].map(({value}) => ({id: value.id as number, labels: value.labels}));
     const reserved = [...RESERVED_IDENTITIES].map(([id, labels]) => ({id: id as number, labels}));
@@ -109,14 +110,14 @@ export class AgentView implements EventNames {
     return [...reserved, ...cluster, ...local].sort((a, b) => a.id - b.id);
   }
 
-  nodes(): unknown {
+  nodes(): readonly AgentNode[] {
     return [...this.#parts.engine.held.tables.node.values()].map(({value}) => ({
       name: value.name, ipv4: value.addresses.find((address) => !address.includes(':')) ?? '', podCidr: value.podCidrs[0] ?? '',
       routerAddress: value.routerAddress ?? routerAddress(value.podCidrs),
     }));
   }
 
-  policyOrigins(): unknown {
+  policyOrigins(): readonly PolicyOriginsOf[] {
     return (this.#parts.engine.compiled?.policies ?? []).flatMap(({content, origins}) => [...origins].map(([cookie, list]) => ({
       subject: content.subject, cookie, origins: list.map(({kind, namespace, name, uid, ruleIndex}) => ({kind, namespace, name, uid, ruleIndex})),
     })));
@@ -222,7 +223,7 @@ function firstMessage(errors: readonly ApplyError[]): string | null {
   return first === undefined ? null : `${first.kind}/${first.key}: ${first.message}`;
 }
 
-function bgpSummary(peers: readonly BgpPeerStatus[]): readonly {instance: string; asn: number; peers: number; established: number}[] {
+function bgpSummary(peers: readonly BgpPeerStatus[]): AgentStatus['bgp'] {
   const instances = new Map<string, {instance: string; asn: number; peers: number; established: number}>();
   for (const {instance, localAsn, session} of peers) {
     const row = instances.get(instance) ?? {instance, asn: localAsn, peers: 0, established: 0};

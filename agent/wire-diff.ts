@@ -1,6 +1,7 @@
 // What is desired of the maps against what the kernel holds now: `GET /v1/state/diff`.
 
 import {StentorError} from '../lib/core/errors.js';
+import type {StateDiff} from '../lib/domain/agent-api.js';
 import type {MapSet} from './apply/map-set.js';
 import type {Compiled} from './compile/compile.js';
 import type {MapContent, PolicyMapContent} from './compile/kernel-state.js';
@@ -16,7 +17,7 @@ interface Keys {
   readonly extra: string[];
 }
 
-export function stateDiff(compiled: Compiled | null, maps: MapSet): {readonly maps: readonly (Keys & {readonly name: string; readonly held: boolean})[]} {
+export function stateDiff(compiled: Compiled | null, maps: MapSet): StateDiff {
   if (compiled === null) return {maps: []};
   const {kernel} = compiled;
   const held = new Set<string>(kernel.holds.map(({map}) => map));

@@ -10,7 +10,7 @@ import type {PodName} from './cni/protocol.js';
 import type {LocalEndpoint, LocalFacts} from './model/local.js';
 import {endpointOwner} from './model/local.js';
 import type {AgentMetrics} from './observe/metrics.js';
-import type {AgentMessage, EndpointReport} from './stream/report.js';
+import type {AgentMessage, PodReport} from './stream/report.js';
 import {endpointMessage} from './stream/report.js';
 import type {SpanAck} from './stream/session.js';
 import type {NodeEngine} from './wire-engine.js';
@@ -99,7 +99,7 @@ export class PodPorts implements AttachPorts {
     return present.map((endpoint) => endpointMessage(this.reportOf(endpoint, 'ready')));
   }
 
-  reportOf(endpoint: LocalEndpoint, state: EndpointReport['state']): EndpointReport {
+  reportOf(endpoint: LocalEndpoint, state: PodReport['state']): PodReport {
     return {
       namespace: endpoint.namespace, name: endpoint.name, uid: endpoint.uid, containerId: endpoint.containerId, endpointId: endpoint.id,
       addresses: [endpoint.ipv4], identity: identityOf(this.#parts.engine.held.tables, endpoint), state,

@@ -284,7 +284,7 @@ function reportNode({engine, links, view, client}: Pick<Built, 'engine' | 'links
   const devices = view.devices();
   const report = {
     devices, addresses: devices.flatMap((name) => links.all.get(name)?.addresses ?? []).map((text) => text.slice(0, text.indexOf('/'))),
-    routerAddress: view.routerAddress() ?? '', routerMac: links.all.get('cilium_host')?.mac ?? '', kernel: release(),
+    routerAddress: view.routerAddress(), routerMac: links.all.get('cilium_host')?.mac ?? '', kernel: release(),
     features: view.features().filter(({available}) => available).map(({name}) => name),
   };
   const text = JSON.stringify(report);

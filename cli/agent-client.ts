@@ -1,7 +1,7 @@
 // The agent's socket: one question, one answer, and an error that says what to do when nobody answers.
 
 import {request, type IncomingMessage} from 'node:http';
-import type {AgentAnswers} from './agent-types.js';
+import type {AgentAnswers} from '../lib/domain/agent-api.js';
 import {CliError, EXIT} from './errors.js';
 
 export interface AgentClientOptions {

@@ -12,7 +12,7 @@ import type {ValueOf} from '../agent/maps/layout.js';
 import {METRIC_EGRESS, METRIC_INGRESS, type METRICS_KEY, type MetricCount} from '../agent/maps/metrics.js';
 import {NAT_IN, type NAT_ENTRY} from '../agent/maps/nat.js';
 import type {PolicyMapKey, PolicyMapValue} from '../agent/maps/policy.js';
-import type {PolicyOriginsOf} from './agent-types.js';
+import type {PolicyOriginsOf} from '../lib/domain/agent-api.js';
 
 /** What the agent adds to numbers, when it answers. */
 export interface Names {

@@ -3,7 +3,7 @@
 import {describe, expect, test} from '@jest/globals';
 import {identityId} from '../lib/domain/identity.js';
 import type {BgpPeerStatus} from '../lib/domain/bgp.js';
-import type {AgentEndpoint, AgentStatus, MonitorRecord} from './agent-types.js';
+import type {AgentEndpoint, AgentStatus, MonitorRecord} from '../lib/domain/agent-api.js';
 import {ctRows, ipcacheRows, namesOf, policyRows, portText, tunnelRows} from './rows.js';
 import * as shim from './shim/tables.js';
 import {table} from './table.js';
@@ -69,7 +69,7 @@ describe('Cilium’s layouts', () => {
     expect(shim.ipcache([row])).toContain('10.42.0.51/32       identity=15773 encryptkey=0 tunnelendpoint=192.168.1.13 flags=hastunnel   \n');
   });
 
-  test('node list', () => expect(shim.nodeList([{name: 'b', ipv4: '10.0.0.2', podCidr: '10.98.1.0/24', routerAddress: '10.98.1.1'}, {name: 'a', ipv4: '10.0.0.1', podCidr: '10.98.0.0/24', routerAddress: ''}], 'a')).toBe(lines(
+  test('node list', () => expect(shim.nodeList([{name: 'b', ipv4: '10.0.0.2', podCidr: '10.98.1.0/24', routerAddress: '10.98.1.1'}, {name: 'a', ipv4: '10.0.0.1', podCidr: '10.98.0.0/24', routerAddress: null}], 'a')).toBe(lines(
     'Name   IPv4 Address   Endpoint CIDR   IPv6 Address   Endpoint CIDR   Source',
     'a      10.0.0.1       10.98.0.0/24                                   local',
     'b      10.0.0.2       10.98.1.0/24                                   custom-resource',

@@ -4,15 +4,15 @@
 import {StentorError} from '../lib/core/errors.js';
 import {contains, parsePrefix} from '../lib/core/ip.js';
 import type {ClusterState, DesiredEvent} from '../lib/desired/cluster-state.js';
+import type {EndpointReport, NodeReport, PeerReport} from '../lib/domain/reports.js';
 import type {Clock} from '../lib/run/clock.js';
 import type {Log} from '../lib/run/log.js';
 import {ClusterStateBuilder, nodeRef} from './compile/cluster-state.js';
 import {Enforcement, type NodeProgress} from './compile/enforcement.js';
 import {Compiler, type CompileOptions} from './compile/graph.js';
 import type {DesiredStore} from './desired/store.js';
-import type {EndpointReportFact, PeerState} from './model/facts.js';
+import type {EndpointReportFact} from './model/facts.js';
 import {applyBatch, applyRows, emptyTables, podOfReport, reportKey, type Applied, type ChangedKeys, type Decoders, type TableName, type Tables} from './model/tables.js';
-import type {EndpointReport, NodeReport} from './stream/decode.js';
 import type {SessionEvents} from './stream/server.js';
 import type {NodeSession} from './stream/session.js';
 import type {SpanAck} from './stream/encode.js';
@@ -89,7 +89,7 @@ export class Engine implements SessionEvents {
   readonly #cluster: ClusterStateBuilder;
   readonly #stop = new AbortController();
   readonly #lost = new Map<string, LostNode>();
-  readonly #peers = new Map<string, readonly PeerState[]>();
+  readonly #peers = new Map<string, readonly PeerReport[]>();
   readonly #spanWaits = new Set<SpanWait>();
   #converging: Waiting[] = [];
   #tables: Tables = emptyTables();
@@ -120,7 +120,7 @@ export class Engine implements SessionEvents {
     return this.#tables;
   }
 
-  get peers(): ReadonlyMap<string, readonly PeerState[]> {
+  get peers(): ReadonlyMap<string, readonly PeerReport[]> {
     return this.#peers;
   }
 

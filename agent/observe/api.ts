@@ -1,10 +1,10 @@
 // The agent's socket: who asks, gets what the agent knows as JSON. Input that makes no sense is refused with the reason.
 
 import type {ServerResponse} from 'node:http';
+import type {AgentAnswers, MonitorType} from '../../lib/domain/agent-api.js';
 import type {HttpHandler} from '../../lib/run/http.js';
 import {badRequest, readBody, sendJson} from '../../lib/run/http.js';
 import {parseAddress} from '../../lib/core/ip.js';
-import type {MonitorType} from './events.js';
 import type {Monitor} from './monitor.js';
 
 export interface RouteQuestion {
@@ -16,15 +16,15 @@ export interface RouteQuestion {
 
 /** What the handlers ask; every answer is plain data. */
 export interface ApiSources {
-  status(): unknown;
-  endpoints(): unknown;
-  identities(): unknown;
-  nodes(): unknown;
-  bgpPeers(): Promise<unknown>;
-  bgpRoutes(question: RouteQuestion): Promise<unknown>;
-  policyOrigins(): unknown;
-  state(): unknown;
-  stateDiff(): Promise<unknown>;
+  status(): AgentAnswers['/v1/status'];
+  endpoints(): AgentAnswers['/v1/endpoints'];
+  identities(): AgentAnswers['/v1/identities'];
+  nodes(): AgentAnswers['/v1/nodes'];
+  bgpPeers(): Promise<AgentAnswers['/v1/bgp/peers']>;
+  bgpRoutes(question: RouteQuestion): Promise<AgentAnswers['/v1/bgp/routes']>;
+  policyOrigins(): AgentAnswers['/v1/policy-origins'];
+  state(): AgentAnswers['/v1/state'];
+  stateDiff(): Promise<AgentAnswers['/v1/state/diff']>;
   cni(body: Buffer): Promise<{readonly exit: 0 | 1; readonly stdout: string}>;
 }
 

@@ -1,5 +1,6 @@
 // Ring-buffer records → monitor records: numbers get their names, cookies the objects that decided.
 
+import type {MonitorPeer, MonitorRecord} from '../../lib/domain/agent-api.js';
 import {dropReasonText} from '../../lib/domain/drop-reasons.js';
 import {PROTOCOL_NUMBERS} from '../../lib/domain/policy.js';
 import type {Direction, Origin} from '../../lib/domain/policy.js';
@@ -7,41 +8,6 @@ import type {DatapathEvent, DropMessage, TraceMessage, VerdictMessage} from '../
 import {MATCH_TYPES, OBSERVATION_POINTS, TRACE_REASONS} from '../maps/events.js';
 import type {PacketSummary} from './packet.js';
 import {summarisePacket} from './packet.js';
-
-export type MonitorType = 'drop' | 'trace' | 'policy-verdict' | 'lost';
-
-export interface MonitorPeer {
-  readonly identity: number;
-  readonly labels: readonly string[];
-  readonly ip: string;
-  readonly port: number;
-  /** `namespace/name`, of pods of this node. */
-  readonly pod?: string;
-}
-
-/** Field names are an interface (I10). */
-export interface MonitorRecord {
-  readonly time: string;
-  readonly node: string;
-  readonly type: MonitorType;
-  readonly reason?: number;
-  readonly reasonText?: string;
-  /** Of traces: where the packet was seen. */
-  readonly point?: string;
-  readonly direction: 'ingress' | 'egress' | 'unknown';
-  readonly source: MonitorPeer;
-  readonly destination: MonitorPeer;
-  readonly protocol: string;
-  readonly icmpType?: number;
-  readonly endpointId: number;
-  readonly ifindex: number;
-  readonly verdict?: 'allowed' | 'denied' | 'redirected';
-  readonly matchType?: string;
-  readonly derivedFrom: readonly {readonly kind: string; readonly namespace: string; readonly name: string; readonly ruleIndex: number}[];
-  readonly bytes: number;
-  /** Of `lost`: how many. */
-  readonly count?: number;
-}
 
 /** What the agent knows of numbers. */
 export interface EventNames {

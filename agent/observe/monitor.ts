@@ -1,11 +1,12 @@
 // Hands events to the readers of `/v1/monitor`. A slow reader loses events, told and counted; the datapath never waits.
 
 import type {Writable} from 'node:stream';
+import type {MonitorRecord, MonitorType} from '../../lib/domain/agent-api.js';
 import type {Clock} from '../../lib/run/clock.js';
 import type {BpfMap} from '../kernel/bpf.js';
 import {RingBuffer} from '../kernel/ringbuf.js';
 import {decodeEvent} from '../maps/events.js';
-import type {EventNames, MonitorRecord, MonitorType} from './events.js';
+import type {EventNames} from './events.js';
 import {lostRecord, monitorRecord} from './events.js';
 
 export interface MonitorParts {

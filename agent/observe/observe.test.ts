@@ -5,12 +5,13 @@ import {mkdtempSync, rmSync, statSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {Writable} from 'node:stream';
+import type {AgentStatus, MonitorRecord} from '../../lib/domain/agent-api.js';
 import {realClock} from '../../lib/run/clock.js';
 import {startHttpServer} from '../../lib/run/http.js';
 import {DROP_MESSAGE, EVENT_DROP, EVENT_POLICY_VERDICT, EVENT_TRACE, TRACE_MESSAGE, VERDICT_MESSAGE} from '../maps/events.js';
 import type {ApiSources} from './api.js';
 import {apiRoutes} from './api.js';
-import type {EventNames, MonitorRecord} from './events.js';
+import type {EventNames} from './events.js';
 import {Monitor} from './monitor.js';
 import {summarisePacket} from './packet.js';
 
@@ -140,9 +141,15 @@ describe('Monitor', () => {
 });
 
 describe('the socket', () => {
+  const STATUS: AgentStatus = {
+    ok: true, node: 'n', version: '0', operator: {connected: true, address: '', version: null, lastAckSequence: null, stateVersion: ''}, routingMode: null, devices: [],
+    masquerade: {enabled: false, mode: 'bpf', entries: 0, source: null, hold: null}, ipam: {podCidrs: [], allocated: 0, capacity: 0, addresses: []}, endpoints: {total: 0, ready: 0},
+    maps: [], bgp: [], features: [], errors: [], controllers: [],
+  };
   const sources: ApiSources = {
-    status: () => ({ok: true}), endpoints: () => [], identities: () => [], nodes: () => [], bgpPeers: () => Promise.resolve([]),
-    bgpRoutes: (question) => Promise.resolve(question), policyOrigins: () => [], state: () => ({}), stateDiff: () => Promise.resolve({}),
+    status: () => STATUS, endpoints: () => [], identities: () => [], nodes: () => [], bgpPeers: () => Promise.resolve([]),
+    bgpRoutes: ({peer, vrouter}) => Promise.resolve([{vrouter: vrouter ?? 0, ...(peer === null ? {} : {peer}), prefix: '10.98.0.0/24', nextHop: '10.1.5.10', ageSeconds: 1, attrs: []}]),
+    policyOrigins: () => [], state: () => ({}), stateDiff: () => Promise.resolve({maps: []}),
     cni: (body) => Promise.resolve({exit: 1, stdout: `${body.length}`}),
   };
 

@@ -1,10 +1,11 @@
 // One session with one operator: hello → deltas → acknowledgements. A state machine without timers; the client gives it a stream.
 
 import type {Log} from '../../lib/run/log.js';
+import type {ApplyError} from '../../lib/domain/reports.js';
 import type {stentor} from '../../proto/gen/session.js';
 import type {HeldDelta, HeldState} from '../desired/held.js';
 import {ChunkAssembly} from './decode.js';
-import type {AgentMessage, ApplyError} from './report.js';
+import type {AgentMessage} from './report.js';
 import {ackMessage} from './report.js';
 
 type OperatorMessage = stentor.v1.OperatorMessage.$Properties;

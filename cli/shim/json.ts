@@ -1,7 +1,7 @@
 // `-o json` of Cilium's commands: its field names over our data.
 
 import type {BgpPeerStatus, BgpRouteStatus} from '../../lib/domain/bgp.js';
-import type {AgentEndpoint, AgentIdentity, AgentNode} from '../agent-types.js';
+import type {AgentEndpoint, AgentIdentity, AgentNode} from '../../lib/domain/agent-api.js';
 
 export function bgpPeers(peers: readonly BgpPeerStatus[]): unknown {
   return peers.map((peer) => ({
@@ -45,7 +45,7 @@ export function identities(list: readonly AgentIdentity[]): unknown {
 export function nodes(list: readonly AgentNode[]): unknown {
   return list.map(({name, ipv4, podCidr, routerAddress}) => ({
     name, 'primary-address': {ipv4: {enabled: true, ip: ipv4, 'alloc-range': podCidr}, ipv6: {}}, 'health-endpoint-address': null,
-    'secondary-addresses': routerAddress === '' ? [] : [{ip: routerAddress, 'address-type': 'CiliumInternalIP'}],
+    'secondary-addresses': routerAddress === null ? [] : [{ip: routerAddress, 'address-type': 'CiliumInternalIP'}],
   }));
 }
 

@@ -2,7 +2,7 @@
 
 import type {BgpPeerStatus, BgpRouteStatus} from '../../lib/domain/bgp.js';
 import {compareStrings} from '../../lib/core/order.js';
-import type {AgentEndpoint, AgentIdentity, AgentNode, AgentStatus} from '../agent-types.js';
+import type {AgentEndpoint, AgentIdentity, AgentNode, AgentStatus} from '../../lib/domain/agent-api.js';
 import {portText, type IpcacheRow, type PolicyRow} from '../rows.js';
 import {tabwriter} from '../tabwriter.js';
 import {durationText} from '../verbs/common.js';

@@ -2,7 +2,7 @@
 
 import {RESERVED_IDENTITIES} from '../../lib/domain/identity.js';
 import {AgentClient} from '../agent-client.js';
-import type {AgentAnswers} from '../agent-types.js';
+import type {AgentAnswers} from '../../lib/domain/agent-api.js';
 import type {CommonOptions, VerbContext} from '../context.js';
 import {CliError, EXIT, type ExitCode, usage} from '../errors.js';
 import {printListing, type Listing} from '../output.js';

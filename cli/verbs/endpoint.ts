@@ -1,6 +1,6 @@
 // endpoint list|get: the pods of this node.
 
-import type {AgentEndpoint} from '../agent-types.js';
+import type {AgentEndpoint} from '../../lib/domain/agent-api.js';
 import type {Verb, VerbContext} from '../context.js';
 import {CliError, EXIT, type ExitCode} from '../errors.js';
 import {printValue} from '../output.js';

@@ -1,7 +1,7 @@
 // identity list|get: numbers and the labels they stand for.
 
 import {RESERVED_IDENTITIES} from '../../lib/domain/identity.js';
-import type {AgentIdentity} from '../agent-types.js';
+import type {AgentIdentity} from '../../lib/domain/agent-api.js';
 import type {Verb, VerbContext} from '../context.js';
 import {CliError, EXIT, type ExitCode} from '../errors.js';
 import {printValue} from '../output.js';

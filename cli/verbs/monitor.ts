@@ -2,7 +2,7 @@
 
 import {parseAddress} from '../../lib/core/ip.js';
 import {PROTOCOL_NUMBERS} from '../../lib/domain/policy.js';
-import type {MonitorPeer, MonitorRecord} from '../agent-types.js';
+import type {MonitorPeer, MonitorRecord} from '../../lib/domain/agent-api.js';
 import type {Verb, VerbContext} from '../context.js';
 import {EXIT, usage} from '../errors.js';
 import {agentOf, identityText, numberOption, originText} from './common.js';

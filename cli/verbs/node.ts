@@ -1,7 +1,7 @@
 // node list: the nodes that this one knows.
 
 import {compareStrings} from '../../lib/core/order.js';
-import type {AgentNode} from '../agent-types.js';
+import type {AgentNode} from '../../lib/domain/agent-api.js';
 import type {Verb, VerbContext} from '../context.js';
 import type {ExitCode} from '../errors.js';
 import {tunnelRows} from '../rows.js';
@@ -22,7 +22,7 @@ export const list: Verb = async (context) => {
     items: value,
     columns: [
       {title: 'NAME', cell: ({name}) => name}, {title: 'IPV4', cell: ({ipv4}) => ipv4}, {title: 'POD CIDR', cell: ({podCidr}) => podCidr},
-      {title: 'ROUTER', cell: ({routerAddress}) => routerAddress},
+      {title: 'ROUTER', cell: ({routerAddress}) => routerAddress ?? '-'},
     ],
     name: ({name}) => `node/${name}`,
     empty: 'no nodes',

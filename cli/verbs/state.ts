@@ -1,6 +1,6 @@
 // state get|diff: what the operator wants of this node, and where the kernel differs.
 
-import type {StateDiff} from '../agent-types.js';
+import type {StateDiff} from '../../lib/domain/agent-api.js';
 import type {Verb} from '../context.js';
 import {EXIT} from '../errors.js';
 import {printValue} from '../output.js';

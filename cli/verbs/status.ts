@@ -1,6 +1,6 @@
 // status: one node at a glance; `--verbose` adds addresses, maps, features and controllers.
 
-import type {AgentStatus} from '../agent-types.js';
+import type {AgentStatus} from '../../lib/domain/agent-api.js';
 import type {Verb, VerbContext} from '../context.js';
 import {CliError, EXIT, type ExitCode} from '../errors.js';
 import {printValue} from '../output.js';

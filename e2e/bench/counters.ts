@@ -6,7 +6,7 @@ import {join} from 'node:path';
 import {BpfMap} from '../../agent/kernel/bpf.js';
 import {ctTcpCodec} from '../../agent/maps/ct.js';
 import {metricsCodec} from '../../agent/maps/metrics.js';
-import type {MonitorRecord, MonitorType} from '../../agent/observe/events.js';
+import type {MonitorRecord, MonitorType} from '../../lib/domain/agent-api.js';
 import {dropReasonText} from '../../lib/domain/drop-reasons.js';
 import type {Lab} from '../harness/lab.js';
 import {PORT} from './rr.js';

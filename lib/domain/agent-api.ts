@@ -1,6 +1,7 @@
-// Answers of the agent's socket, as its contract names their fields.
+// Answers of the agent's socket, as its contract names their fields: what the agent gives and the CLI reads.
 
-import type {BgpPeerStatus, BgpRouteStatus} from '../lib/domain/bgp.js';
+import type {BgpPeerStatus, BgpRouteStatus} from './bgp.js';
+import type {ApplyError} from './reports.js';
 
 export interface AgentStatus {
   readonly ok: boolean;
@@ -16,7 +17,7 @@ export interface AgentStatus {
   readonly maps: readonly {readonly name: string; readonly entries: number; readonly maxEntries: number}[];
   readonly bgp: readonly {readonly instance: string; readonly asn: number; readonly peers: number; readonly established: number}[];
   readonly features: readonly {readonly name: string; readonly available: boolean; readonly reason: string}[];
-  readonly errors: readonly {readonly kind: string; readonly key: string; readonly code: string; readonly message: string}[];
+  readonly errors: readonly ApplyError[];
   readonly controllers: readonly {readonly name: string; readonly ok: boolean; readonly lastError: string | null}[];
 }
 
@@ -44,7 +45,8 @@ export interface AgentNode {
   readonly name: string;
   readonly ipv4: string;
   readonly podCidr: string;
-  readonly routerAddress: string;
+  /** Null while the node has no PodCIDR. */
+  readonly routerAddress: string | null;
 }
 
 export interface PolicyOriginsOf {
@@ -53,32 +55,38 @@ export interface PolicyOriginsOf {
   readonly origins: readonly {readonly kind: string; readonly namespace: string; readonly name: string; readonly uid: string; readonly ruleIndex: number}[];
 }
 
+export type MonitorType = 'drop' | 'trace' | 'policy-verdict' | 'lost';
+
 export interface MonitorPeer {
   readonly identity: number;
   readonly labels: readonly string[];
   readonly ip: string;
   readonly port: number;
+  /** `namespace/name`, of pods of this node. */
   readonly pod?: string;
 }
 
+/** Field names are an interface. */
 export interface MonitorRecord {
   readonly time: string;
   readonly node: string;
-  readonly type: 'drop' | 'trace' | 'policy-verdict' | 'lost';
+  readonly type: MonitorType;
   readonly reason?: number;
   readonly reasonText?: string;
+  /** Of traces: where the packet was seen. */
   readonly point?: string;
-  readonly direction: string;
+  readonly direction: 'ingress' | 'egress' | 'unknown';
   readonly source: MonitorPeer;
   readonly destination: MonitorPeer;
   readonly protocol: string;
   readonly icmpType?: number;
   readonly endpointId: number;
   readonly ifindex: number;
-  readonly verdict?: string;
+  readonly verdict?: 'allowed' | 'denied' | 'redirected';
   readonly matchType?: string;
   readonly derivedFrom: readonly {readonly kind: string; readonly namespace: string; readonly name: string; readonly ruleIndex: number}[];
   readonly bytes: number;
+  /** Of `lost`: how many. */
   readonly count?: number;
 }
 

@@ -249,7 +249,7 @@ function defaultText(spec: OptionSpec): string {
   return ` (default ${text}${bounds})`;
 }
 
-/** Interface I13: the one line a process prints when it cannot start. */
+/** The one line a process prints when it cannot start; its fields are an interface. */
 export function fatalLine(error: unknown): string {
   if (error instanceof StentorError) {
     const {hint, ...data} = error.data;

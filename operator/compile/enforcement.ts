@@ -3,18 +3,11 @@
 import type {ObjectRef} from '../../lib/core/errors.js';
 import type {Condition, DesiredPolicyStatus} from '../../lib/desired/cluster-state.js';
 import {identityId, type IdentityId} from '../../lib/domain/identity.js';
+import type {ApplyError} from '../../lib/domain/reports.js';
 import {knownPrefixes, selectorId} from '../../lib/policy/selectors.js';
 import type {PolicyFact} from '../model/facts.js';
 import type {Tables} from '../model/tables.js';
 import type {Compiler} from './graph.js';
-
-/** A resource that a node could not install. */
-export interface ApplyFault {
-  readonly kind: string;
-  readonly key: string;
-  readonly code: string;
-  readonly message: string;
-}
 
 export interface NodeProgress {
   readonly connected: boolean;
@@ -22,7 +15,7 @@ export interface NodeProgress {
   readonly unreachable: boolean;
   /** Everything of the node's state up to this revision is installed. */
   readonly ackedRevision: number;
-  readonly faults: readonly ApplyFault[];
+  readonly faults: readonly ApplyError[];
 }
 
 export interface EnforcementParts {
@@ -150,7 +143,7 @@ export class Enforcement {
     return verdict({total: nodes.size, reached, unreachable, faults: faults.sort()});
   }
 
-  #blames(fault: ApplyFault, tracked: Tracked, subjects: ReadonlySet<IdentityId>): boolean {
+  #blames(fault: ApplyError, tracked: Tracked, subjects: ReadonlySet<IdentityId>): boolean {
     switch (fault.kind) {
       case 'policy':
       case 'identity':

@@ -3,7 +3,8 @@
 import type {ObjectRef, Rejection} from '../../lib/core/errors.js';
 import type {IdentityId} from '../../lib/domain/identity.js';
 import type {Labels} from '../../lib/domain/labels.js';
-import type {FamilyName} from '../../lib/domain/bgp.js';
+import type {BgpPeer} from '../../lib/domain/bgp.js';
+import type {EndpointReport, NodeReport} from '../../lib/domain/reports.js';
 import type {Rule} from '../../lib/domain/policy.js';
 import type {CidrGroup, PolicyService} from '../../lib/domain/peer-objects.js';
 import type {Selector} from '../../lib/domain/selector.js';
@@ -78,17 +79,7 @@ export interface PolicyFact {
   readonly rejections: readonly Rejection[];
 }
 
-export interface BgpNeighborFact {
-  readonly address: string;
-  readonly asn: number;
-  readonly port: number;
-  readonly holdTimeSeconds: number;
-  readonly keepaliveSeconds: number;
-  readonly connectRetrySeconds: number;
-  readonly multihopTtl: number;
-  readonly gracefulRestart: {readonly enabled: boolean; readonly restartSeconds: number};
-  readonly authSecret: string | null;
-  readonly families: readonly FamilyName[];
+export interface BgpNeighborFact extends BgpPeer {
   /** For PodCIDR paths: the first whose selector matches the node's labels. */
   readonly podCidrAttributes: readonly BgpAttributesFact[];
 }
@@ -133,36 +124,10 @@ export interface SliceFact {
 }
 
 /** Reported by the agent of `node`. */
-export interface EndpointReportFact {
+export interface EndpointReportFact extends EndpointReport {
   readonly node: string;
-  readonly namespace: string;
-  readonly name: string;
-  readonly uid: string;
-  readonly endpointId: number;
-  readonly addresses: readonly string[];
-  readonly containerId: string;
-  /** `disconnected`: it is gone from its node, whatever its CiliumEndpoint still says. */
-  readonly state: 'creating' | 'ready' | 'disconnected';
 }
 
-export interface NodeReportFact {
+export interface NodeReportFact extends NodeReport {
   readonly node: string;
-  readonly devices: readonly string[];
-  readonly addresses: readonly string[];
-  readonly routerAddress: string | null;
-  readonly routerMac: string;
-  readonly kernel: string;
-  readonly features: readonly string[];
-}
-
-export interface PeerState {
-  readonly instance: string;
-  readonly localAsn: number;
-  readonly address: string;
-  readonly peerAsn: number;
-  readonly session: string;
-  readonly reason: string;
-  readonly received: number;
-  readonly advertised: number;
-  readonly uptimeSeconds: number;
 }

@@ -2,6 +2,7 @@
 
 import {StentorError} from '../../lib/core/errors.js';
 import {formatAddress, parseAddress} from '../../lib/core/ip.js';
+import type {ApplyError, EndpointReport, NodeReport, PeerReport} from '../../lib/domain/reports.js';
 import type {stentor} from '../../proto/gen/session.js';
 
 export interface HelloMessage {
@@ -13,38 +14,7 @@ export interface HelloMessage {
 export interface AckMessage {
   readonly sequence: number;
   readonly version: string;
-  readonly errors: readonly {readonly kind: string; readonly key: string; readonly code: string; readonly message: string}[];
-}
-
-export interface EndpointReport {
-  readonly namespace: string;
-  readonly name: string;
-  readonly uid: string;
-  readonly endpointId: number;
-  readonly addresses: readonly string[];
-  readonly containerId: string;
-  readonly state: 'creating' | 'ready' | 'disconnected';
-}
-
-export interface NodeReport {
-  readonly devices: readonly string[];
-  readonly addresses: readonly string[];
-  readonly routerAddress: string | null;
-  readonly routerMac: string;
-  readonly kernel: string;
-  readonly features: readonly string[];
-}
-
-export interface PeerReport {
-  readonly instance: string;
-  readonly localAsn: number;
-  readonly address: string;
-  readonly peerAsn: number;
-  readonly session: string;
-  readonly reason: string;
-  readonly received: number;
-  readonly advertised: number;
-  readonly uptimeSeconds: number;
+  readonly errors: readonly ApplyError[];
 }
 
 export type FromAgent =
