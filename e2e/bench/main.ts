@@ -13,6 +13,7 @@ import {ROOT, RunDirectory} from '../harness/run-dir.js';
 import {nowMs, run as runCommand} from '../harness/shell.js';
 import {NODES} from '../harness/topology.js';
 import {deletePods, measurePath, sameHops, startPods, type Path} from './datapath.js';
+import {ForeignCpu, foreignText} from './foreign-cpu.js';
 import {measureLatency} from './latency.js';
 import {measureMemory} from './memory.js';
 import {Report} from './report.js';
@@ -104,8 +105,8 @@ async function measure(lab: Lab, options: Options, report: Report): Promise<void
   report.note(calibrationText('before', await calibrate({netnsPath: loopback.path})));
   if (options.parts.has('latency')) {
     if (lab.client === null) throw new Error('latency needs an API server');
-    report.progress('policy changes');
-    await measureLatency(lab.client, report);
+    const {client} = lab;
+    await observed('the policy changes', report, () => measureLatency(client, report));
   }
   if (options.parts.has('memory')) {
     report.progress('memory');
@@ -115,9 +116,17 @@ async function measure(lab: Lab, options: Options, report: Report): Promise<void
   report.note(calibrationText('after', await calibrate({netnsPath: loopback.path})));
 }
 
+/** Measures with an eye on what else runs. */
+async function observed(what: string, report: Report, body: () => Promise<void>): Promise<void> {
+  report.progress(what);
+  const foreign = new ForeignCpu();
+  await body();
+  report.note(foreignText(what, foreign.share()));
+}
+
 async function measureDatapath(lab: Lab, options: Options, report: Report): Promise<void> {
   const shadows = await shadowNodes(lab.run, lab.fabric);
-  if (options.parts.has('datapath')) await measureNative(lab, shadows, {options, report});
+  if (options.parts.has('datapath')) await observed('native round trips', report, () => measureNative(lab, shadows, {options, report}));
   if (!options.parts.has('vxlan')) return;
   report.progress('the same lab in tunnel mode');
   await lab.objects.delete({kind: 'daemonset', namespace: 'default', name: 'app'});
@@ -125,13 +134,12 @@ async function measureDatapath(lab: Lab, options: Options, report: Report): Prom
   await lab.noPods();
   await lab.restartStentor('tunnel');
   const {client, far} = await startPods(lab);
-  await measurePath(lab, {
+  await observed('VXLAN round trips', report, () => measurePath(lab, {
     name: 'VXLAN, node to node', client, server: far, baselineName: 'kernel VXLAN', baseline: shadows.vxlan, goal: 1, rounds: options.rounds,
-  }, report);
+  }, report));
 }
 
 async function measureNative(lab: Lab, shadows: ShadowNodes, {options, report}: {readonly options: Options; readonly report: Report}): Promise<void> {
-  report.progress('round trips, native routing');
   const {client, near, far} = await startPods(lab);
   const bare = await bareVethPair(lab.run);
   const {rounds} = options;
