@@ -50,7 +50,7 @@ export function smallestChange(world: World, compiled: CompiledCluster, side: De
     const wanted = changes.find((change) => isWanted(change, side));
     if (wanted === undefined) continue;
     const exact = wanted.lost.ranges.length === 0 && wanted.gained.ranges.length === 1 && wanted.gained.ranges[0]?.first === wanted.gained.ranges[0]?.last;
-    const others = changes.filter((change) => change !== wanted || !exact);
+    const others = changes.filter((change) => (change !== wanted || !exact) && !isPartOf(change, side, world));
     if (best !== null && best.others.length <= others.length) continue;
     const {policy, ref, edit} = candidate;
     const {file, line} = policy === null ? {file: '', line: 0} : policy.from.source.locate(edit.path);
@@ -63,6 +63,14 @@ export function smallestChange(world: World, compiled: CompiledCluster, side: De
 function isWanted({direction, subject, peer, gained}: SideChange, side: DeniedSide): boolean {
   return direction === side.direction && subject.pods.includes(side.subject) && (peer.name === side.peerName || peer.pods.includes(side.peerName))
     && includes(gained, side.protocol, side.port);
+}
+
+/** Prefixes are part of the world that was asked about; an API server that no object tells of is on no node. */
+function isPartOf({direction, subject, peer, gained, lost}: SideChange, side: DeniedSide, {cluster}: World): boolean {
+  if (direction !== side.direction || !subject.pods.includes(side.subject) || lost.ranges.length > 0) return false;
+  if (!gained.ranges.every(({protocol, first, last}) => protocol === side.protocol && first === side.port && last === side.port)) return false;
+  if (side.peerName.startsWith('world')) return peer.kind === 'prefix';
+  return side.peerName === 'remote-node' && peer.name === 'kube-apiserver' && cluster.apiServerAddresses.length === 0;
 }
 
 export function changedWorld(world: World, {policy, edit}: Pick<Candidate, 'policy' | 'edit'>): World {

@@ -14,8 +14,8 @@ import type {Manifests} from './sources.js';
 
 const KINDS = [
   'Namespace', 'Node', 'Pod', 'NetworkPolicy', 'CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy', 'CiliumIdentity', 'CiliumEndpoint', 'CiliumNode',
+  'CiliumCIDRGroup', 'Service', 'EndpointSlice',
 ] as const;
-const API_SERVER_SLICES = 'kubernetes.io/service-name=kubernetes';
 
 export async function readCluster(common: CommonOptions, signal: AbortSignal): Promise<Manifests> {
   // In a pod its service account.
@@ -25,17 +25,17 @@ export async function readCluster(common: CommonOptions, signal: AbortSignal): P
     const connection = await loadKubeConfig({kubeconfig});
     const client = new KubeClient({timeoutMs: common.timeoutMs, retries: 1}, {connection, clock: realClock});
     try {
-      const list = async (kind: typeof KINDS[number] | 'EndpointSlice', labelSelector?: string): Promise<SourceObject[]> => {
+      const list = async (kind: typeof KINDS[number]): Promise<SourceObject[]> => {
         const {apiVersion} = RESOURCES[kind];
         const path = collectionPath(RESOURCES[kind]);
-        const {items} = await client.listAll(path, labelSelector === undefined ? {} : {labelSelector}, signal).catch((error: unknown) => {
+        const {items} = await client.listAll(path, {}, signal).catch((error: unknown) => {
           // A cluster without Cilium's kinds has none of them.
           if (error instanceof StentorError && error.code === 'NotFound') return {items: []};
           throw error;
         });
         return items.map((object) => ({apiVersion, kind, object, source: NOWHERE}));
       };
-      const lists = await Promise.all([...KINDS.map((kind) => list(kind)), list('EndpointSlice', API_SERVER_SLICES)]);
+      const lists = await Promise.all(KINDS.map(list));
       return {objects: lists.flat(), others: [], problems: []};
     } finally {
       await client.close();

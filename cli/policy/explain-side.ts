@@ -1,12 +1,13 @@
 // One side of a flow explained: what decided, which rules were asked, what the nearest one missed, what would let it through.
 
-import {IDENTITY_WORLD, isLocalIdentity} from '../../lib/domain/identity.js';
+import {isLocalIdentity} from '../../lib/domain/identity.js';
 import {Labels} from '../../lib/domain/labels.js';
 import type {Flow, FlowPeer, JudgedSide} from '../../lib/policy/flows.js';
 import {explainRules, nearestMiss, peerOfIdentity, type RuleAnswer, type SeenPeer} from '../../lib/policy/explain.js';
 import {formatEntry, type EntryJson} from '../../lib/policy/format.js';
 import type {CompiledCluster, CompiledEndpoint} from '../../lib/policy/offline.js';
 import {formatPrefix, parsePrefix} from '../../lib/core/ip.js';
+import {NO_MEANING, sourceId} from '../../lib/policy/selectors.js';
 import {smallestChange, type Change, type DeniedSide} from './change.js';
 import type {PeerYaml} from './peer-yaml.js';
 import type {RulePlaces, World} from './world.js';
@@ -52,9 +53,11 @@ export function explainSide(context: ExplainContext, side: JudgedSide, flow: Flo
   const subjectLabels = subject?.endpoint.labels ?? NO_LABELS;
   const peer = peerOfIdentity(compiled, side.peer, NO_LABELS);
   const named = (side.direction === 'ingress' ? subject : peerEndpoint)?.endpoint.namedPorts ?? [];
+  const {meanings} = world.cluster;
   const answers = explainRules(world.cluster.rules, {
     direction: side.direction, subject: subjectLabels, peer, protocol: flow.protocol, port: flow.port,
     namedPort: (name, protocol) => named.find((port) => port.name.toLowerCase() === name && port.protocol === protocol)?.port,
+    context: {families: compiled.families, meanings: (source) => meanings?.get(sourceId(source)) ?? NO_MEANING},
   });
   const verdict = side.verdict.verdict === 'deny' ? 'deny' : 'allow';
   const near = verdict === 'deny' ? nearestMiss(answers) : null;
@@ -82,7 +85,7 @@ export function endpointOf(compiled: CompiledCluster, end: FlowPeer): CompiledEn
 /** How YAML names the peer, and how a comparison of clusters does. */
 function peerNames({identity, labels}: SeenPeer, end: FlowPeer, endpoint: CompiledEndpoint | null): {readonly peer: PeerYaml; readonly peerName: string} {
   if (endpoint !== null) return {peer: {kind: 'pods', labels}, peerName: `${endpoint.endpoint.namespace}/${endpoint.endpoint.name}`};
-  const isOutside = identity === IDENTITY_WORLD || isLocalIdentity(identity) || labels.valuesOf('reserved', 'world').length > 0;
+  const isOutside = isLocalIdentity(identity) || labels.all.some(({source, key}) => source === 'reserved' && key.startsWith('world'));
   if (isOutside && end.kind === 'ip') {
     const prefix = parsePrefix(end.address);
     if (prefix !== null) return {peer: {kind: 'cidr', prefix: formatPrefix(prefix)}, peerName: formatPrefix(prefix)};

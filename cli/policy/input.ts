@@ -3,7 +3,7 @@
 import {usage} from '../errors.js';
 import type {VerbContext} from '../context.js';
 import {readManifests, type Manifests} from './sources.js';
-import {readSettings} from './settings.js';
+import {readNames, readSettings, type Settings} from './settings.js';
 import {worldOf, type World} from './world.js';
 
 export function stringOption(context: VerbContext, name: string): string | null {
@@ -26,8 +26,15 @@ export async function readInput(context: VerbContext, args: readonly string[]): 
   return readCluster(context.common, context.signal);
 }
 
-export async function loadWorld(context: VerbContext, args: readonly string[] = []): Promise<World> {
+/** `--config` and `--names`. */
+export async function loadSettings(context: VerbContext): Promise<Settings> {
+  const names = stringOption(context, 'names');
   const settings = await readSettings(stringOption(context, 'config'));
+  return names === null ? settings : {...settings, names: await readNames(names)};
+}
+
+export async function loadWorld(context: VerbContext, args: readonly string[] = []): Promise<World> {
+  const settings = await loadSettings(context);
   return worldOf(await readInput(context, args), settings);
 }
 

@@ -45,6 +45,22 @@ describe('compile', () => {
     expect(JSON.parse(piped.out)).toMatchObject({endpoints: [{namespace: 'n', name: 'a', ips: []}], warnings: ['namespace n is not given: taken as one without labels']});
   });
 
+  test('--names gives toFQDNs its addresses; a pod with an IPv6 address brings its family', () => {
+    const names = join(folder, 'names.yaml');
+    writeFileSync(names, 'API.example.com: 192.0.2.7\n');
+    const objects = [
+      {apiVersion: 'v1', kind: 'Pod', metadata: {name: 'a', namespace: 'n'}, spec: {}, status: {podIPs: [{ip: '10.0.0.1'}, {ip: 'fd00::1'}]}},
+      {apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: {name: 'p', namespace: 'n'}, spec: {endpointSelector: {}, egress: [{toFQDNs: [{matchName: 'api.example.com'}]}]}},
+    ];
+    const input = objects.map((object) => JSON.stringify(object)).join('\n');
+    const file = join(folder, 'fqdn.json');
+    writeFileSync(file, input);
+    const verdict = (...args: readonly string[]): string => (JSON.parse(stentorctl(['policy', 'verdict', '--input', file, '--flows', '-', ...args], {input: flow('n/a', '192.0.2.7', 443)}).out) as FlowJson).verdict;
+    expect([verdict(), verdict('--names', names)]).toEqual(['deny', 'allow']);
+    expect(stentorctl(['policy', 'explain', 'n/a', '192.0.2.7', '443', '--input', file, '--names', names]).out).toContain('CiliumNetworkPolicy n/p spec.egress[0]');
+    expect(compile('--input', file).ipcache.map(({prefix}) => prefix)).toContain('fd00::1/128');
+  });
+
   test('a workload stands for its pods, unless they are given', () => {
     const deployment = {
       apiVersion: 'apps/v1', kind: 'Deployment', metadata: {name: 'web', namespace: 'shop'}, spec: {template: {metadata: {labels: {app: 'web'}}, spec: {containers: []}}},

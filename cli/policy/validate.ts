@@ -7,17 +7,16 @@ import {printValue} from '../output.js';
 import {checkManifests} from './check.js';
 import {coloursOf, type Colours} from './colours.js';
 import {atLeast, type Finding, type Report, type Severity} from './findings.js';
-import {readInput, stringOption} from './input.js';
+import {loadSettings, readInput, stringOption} from './input.js';
 import {junitOf} from './junit.js';
 import {sarifOf} from './sarif.js';
-import {readSettings} from './settings.js';
 
 const SEVERITIES: readonly Severity[] = ['error', 'warning', 'note'];
 
 export const validate: Verb = async (context) => {
   const least = SEVERITIES.find((severity) => severity === (stringOption(context, 'least') ?? 'warning'));
   if (least === undefined) throw usage(`--least is one of ${SEVERITIES.join(', ')}`);
-  const settings = await readSettings(stringOption(context, 'config'));
+  const settings = await loadSettings(context);
   const report = checkManifests(await readInput(context, context.args), settings);
   if (report.objects.length === 0 && report.findings.length === 0) throw usage('there is no policy in the input');
   await print(report, least, context);

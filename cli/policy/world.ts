@@ -93,7 +93,7 @@ export function worldOf(manifests: Manifests, settings: Settings): World {
   warnAboutNamespaces([...pods.map(({fact}) => fact.namespace), ...policies.map(({ref}) => ref.namespace)], namespaces, warnings);
   const rules = policies.flatMap((policy) => policy.rules);
   const cluster: OfflineCluster = {
-    endpoints, hostPods, nodes: nodesOf(of('Node'), of('CiliumNode')), rules, meanings: meaningsOf(rules, of, settings.clusterName),
+    endpoints, hostPods, nodes: nodesOf(of('Node'), of('CiliumNode')), rules, meanings: meaningsOf(rules, of, settings),
     apiServerAddresses: [...new Set(of('EndpointSlice').flatMap(({object}) => decodeApiServer(object)?.addresses ?? []))].sort(compareStrings),
     identities: identitiesOf(of('CiliumIdentity'), rejections),
   };
@@ -101,16 +101,18 @@ export function worldOf(manifests: Manifests, settings: Settings): World {
 }
 
 export function compileWorld({cluster, settings}: Pick<World, 'cluster' | 'settings'>): CompiledCluster {
-  return compileCluster(cluster, {mode: settings.mode, allowLocalhost: settings.allowLocalhost, routingMode: settings.routingMode});
+  const {mode, allowLocalhost, routingMode} = settings;
+  const ipv6 = settings.enableIPv6 ?? [...cluster.endpoints.flatMap(({ips}) => ips), ...cluster.nodes.flatMap(({podCidrs}) => podCidrs)].some((text) => text.includes(':'));
+  return compileCluster(cluster, {mode, allowLocalhost, routingMode, families: {ipv4: true, ipv6}});
 }
 
 /** What the names in the rules stand for: CIDR groups and Services of the input. */
-function meaningsOf(rules: readonly Rule[], of: (kind: string) => readonly SourceObject[], clusterName: string): ReadonlyMap<string, SourceMeaning> {
+function meaningsOf(rules: readonly Rule[], of: (kind: string) => readonly SourceObject[], {clusterName, names}: Settings): ReadonlyMap<string, SourceMeaning> {
   const groups = new Map(of('CiliumCIDRGroup').map(({object}) => [object.metadata.name, decodeCidrGroup(object)]));
   const services = of('Service').map(({object}) => decodeService(object));
   const slices = of('EndpointSlice').flatMap(({object}) => decodeEndpointSlice(object) ?? []);
   const facts = {
-    clusterName, groups: () => groups.values(), group: (name: string) => groups.get(name), services: () => services, names: () => [],
+    clusterName, groups: () => groups.values(), group: (name: string) => groups.get(name), services: () => services, names: () => names,
     backends: (namespace: string, name: string) => slices.filter(({service}) => service === serviceKey(namespace, name)).flatMap(({addresses}) => addresses),
   };
   return new Map([...sourcesOf(rules)].map(([id, source]) => [id, meaningOf(source, facts)]));

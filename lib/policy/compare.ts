@@ -3,7 +3,7 @@
 import {contains} from '../core/ip.js';
 import type {Prefix} from '../core/ip.js';
 import {compareStrings} from '../core/order.js';
-import {IDENTITY_HOST, IDENTITY_KUBE_APISERVER, IDENTITY_REMOTE_NODE, IDENTITY_WORLD, isLocalIdentity} from '../domain/identity.js';
+import {IDENTITY_HOST, IDENTITY_KUBE_APISERVER, IDENTITY_REMOTE_NODE, isLocalIdentity, worldIdentity} from '../domain/identity.js';
 import type {IdentityId} from '../domain/identity.js';
 import type {Direction} from '../domain/policy.js';
 import type {CompiledCluster, CompiledEndpoint} from './offline.js';
@@ -23,9 +23,11 @@ export interface Party {
   readonly id: IdentityId | null;
 }
 
-const OUTSIDE: readonly (readonly [string, IdentityId])[] = [
-  ['world', IDENTITY_WORLD], ['host', IDENTITY_HOST], ['remote-node', IDENTITY_REMOTE_NODE], ['kube-apiserver', IDENTITY_KUBE_APISERVER],
-];
+function outsideOf({families}: CompiledCluster): readonly (readonly [string, IdentityId])[] {
+  const [v4, v6] = [worldIdentity(families, 4), worldIdentity(families, 6)];
+  const worlds: readonly (readonly [string, IdentityId])[] = v4 === v6 ? [['world', v4]] : [['world-ipv4', v4], ['world-ipv6', v6]];
+  return [...worlds, ['host', IDENTITY_HOST], ['remote-node', IDENTITY_REMOTE_NODE], ['kube-apiserver', IDENTITY_KUBE_APISERVER]];
+}
 
 /** Pods are in one party when they are alike in every cluster given. Pods first, then what is outside, each by name. */
 export function partiesOf(clusters: readonly CompiledCluster[]): Party[] {
@@ -51,7 +53,7 @@ export function partiesOf(clusters: readonly CompiledCluster[]): Party[] {
   const sorted = [...prefixes].sort(compareStrings);
   return [
     ...pods.sort((a, b) => compareStrings(a.name, b.name)),
-    ...OUTSIDE.map(([name, id]): Party => ({name, kind: 'reserved', pods: [], id})),
+    ...outsideOf(first).map(([name, id]): Party => ({name, kind: 'reserved', pods: [], id})),
     ...sorted.map((name): Party => ({name, kind: 'prefix', pods: [], id: null})),
   ];
 }
@@ -100,7 +102,7 @@ export class Reachability {
   /** That of an address which no longer prefix covers. */
   #identityOfPrefix(text: string): IdentityId {
     const address = prefixOfText(text);
-    return this.#prefixes.find(([prefix]) => contains(prefix, address))?.[1] ?? IDENTITY_WORLD;
+    return this.#prefixes.find(([prefix]) => contains(prefix, address))?.[1] ?? worldIdentity(this.#cluster.families, address.family);
   }
 
   #endpoint({pods: [key]}: Party): CompiledEndpoint | undefined {

@@ -10,6 +10,7 @@ import type {Direction, Peer, PortMatch, Rule} from '../domain/policy.js';
 import {matches} from '../domain/selector.js';
 import type {Requirement} from '../domain/selector.js';
 import {matcherOf} from './members.js';
+import type {MatchContext} from './members.js';
 import type {CompiledCluster} from './offline.js';
 import {prefixOfText, selectorId} from './selectors.js';
 
@@ -28,6 +29,8 @@ export interface SideQuery {
   readonly port: number;
   /** What a name stands for here: at ingress of the subject, at egress of the peer. */
   readonly namedPort: (name: string, protocol: number) => number | undefined;
+  /** What names of groups, services and DNS stand for. */
+  readonly context: MatchContext;
 }
 
 /** What a peer wanted and did not find. */
@@ -54,7 +57,7 @@ export function peerOfIdentity(cluster: CompiledCluster, identity: IdentityId, n
 /** Every rule that selects the subject in this direction, in the order given. */
 export function explainRules(rules: readonly Rule[], query: SideQuery): RuleAnswer[] {
   return rules.filter((rule) => rule.direction === query.direction && matches(rule.subject, query.subject)).map((rule) => {
-    const peerMatches = rule.peers.some((peer) => peerMatchesSeen(peer, query.peer));
+    const peerMatches = rule.peers.some((peer) => peerMatchesSeen(peer, query.peer, query.context));
     return {rule, peerMatches, portMatches: portsMatch(rule.ports, query), misses: peerMatches ? [] : nearestMisses(rule.peers, query.peer)};
   });
 }
@@ -71,8 +74,8 @@ function prefixOfLabels(labels: Labels): string | null {
   return cidr === undefined ? null : cidr.key;
 }
 
-function peerMatchesSeen(peer: Peer, {identity, labels}: SeenPeer): boolean {
-  const matcher = matcherOf(peer);
+function peerMatchesSeen(peer: Peer, {identity, labels}: SeenPeer, context: MatchContext): boolean {
+  const matcher = matcherOf(peer, context);
   const prefix = prefixOfLabels(labels);
   return prefix === null ? matcher.matchesIdentity(identity, labels) : matcher.matchesPrefix(prefixOfText(prefix), labels);
 }
