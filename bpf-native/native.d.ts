@@ -1,4 +1,4 @@
-// The addon's exports, in the order of the tables in src/*.c (bpf, object, link, ring, netlink, watch).
+// The addon's exports, in the order of the tables in src/*.c (bpf, object, link, ring, netlink, watch, memory).
 // Numbers are results or -errno. A wrong argument throws a TypeError. Lengths of keys and values are the caller's: it knows the map.
 
 declare const opaque: unique symbol;
@@ -73,4 +73,9 @@ export interface Native {
   /** `callback` must read until there is nothing, or it is called again at once. */
   watchOpen(fd: number, callback: (status: number) => void): NativeWatch | number;
   watchClose(watch: NativeWatch): number;
+
+  /** At most `arenas` arenas of malloc for all threads; free memory at the top beyond `trim` bytes goes back to the kernel. */
+  mallocSettings(arenas: number, trim: number): number;
+  /** Gives back what is free inside. 1 = there was something. */
+  mallocTrim(): number;
 }

@@ -118,6 +118,8 @@ const CALLS: Readonly<Record<keyof typeof api, readonly unknown[]>> = {
   setns: [map],
   watchOpen: [-1, () => undefined],
   watchClose: [must<NativeWatch>(api.watchOpen(ringFd, () => undefined))],
+  mallocSettings: [8, 128 << 10],
+  mallocTrim: [],
 };
 
 function call(name: string, args: readonly unknown[]): unknown {
@@ -166,6 +168,12 @@ describe.each(Object.entries(CALLS))('%s', (name, right) => {
 });
 
 describe('errnos', () => {
+  test('memory', () => {
+    expect(api.mallocSettings(0, 4096)).toBe(-EINVAL);
+    expect(api.mallocSettings(1, -1)).toBe(-EINVAL);
+    expect(api.mallocSettings(8, 128 << 10)).toBe(0);
+  });
+
   test('maps', async () => {
     const full = hash(1);
     expect(api.mapLookup(full, four, new Uint8Array(4))).toBe(-ENOENT);

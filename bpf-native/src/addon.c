@@ -293,5 +293,6 @@ NAPI_MODULE_INIT()
 	define_exports(env, exports, ring_exports);
 	define_exports(env, exports, netlink_exports);
 	define_exports(env, exports, watch_exports);
+	define_exports(env, exports, memory_exports);
 	return exports;
 }

@@ -77,5 +77,6 @@ extern const struct export link_exports[];
 extern const struct export ring_exports[];
 extern const struct export netlink_exports[];
 extern const struct export watch_exports[];
+extern const struct export memory_exports[];
 
 #endif
