@@ -25,8 +25,8 @@ mkdir "$work/gen"
 "$node" "$pbjs" "${flags[@]}" --no-service -r session -o "$work/gen/session.js" proto/stentor/v1/session.proto
 wait $!
 for module in gobgp4 session; do
-  # Without comments and indentation (the types are in the .d.ts): V8 keeps the source of what it has loaded, and two thirds of it were that.
-  "$node" node_modules/esbuild/bin/esbuild --minify-whitespace --legal-comments=none --log-level=warning --allow-overwrite --outfile="$work/gen/$module.js" "$work/gen/$module.js"
+  # V8 keeps the source of what it has loaded, and most of it would be comments (which the .d.ts came from) and indentation.
+  sed -i -E -e '/^ *\/\*\*.*\*\/$/d' -e '/^ *\/\*\*/,/\*\/$/d' -e 's/^ +//' -e '/^$/d' "$work/gen/$module.js"
   # The runtime's settings must hold before the module reads them.
   sed -i '1i import "../runtime.js";' "$work/gen/$module.js"
 done
