@@ -20,7 +20,9 @@ BPF_SOURCES := $(wildcard agent/bpf/*.bpf.c)
 BPF_HEADERS := $(wildcard agent/bpf/lib/*.h)
 BPF_OBJECTS := $(BPF_SOURCES:agent/bpf/%.bpf.c=build/bpf/%.bpf.o)
 TEST_OBJECTS := $(BPF_SOURCES:agent/bpf/%.bpf.c=build/bpf/test/%.bpf.o)
-BPF_CFLAGS := -O2 -g --target=bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -Iagent/bpf -I/usr/include/$(shell uname -m)-linux-gnu
+# Names of folders would make every clone build other bytes.
+SAME_PATHS := -ffile-prefix-map=$(ROOT)=.
+BPF_CFLAGS := -O2 -g $(SAME_PATHS) --target=bpf -mcpu=v3 -Wall -Wextra -Werror -Wno-unused-parameter -Iagent/bpf -I/usr/include/$(shell uname -m)-linux-gnu
 
 ##@ The front door
 .PHONY: demo lab lab-down test help
@@ -57,7 +59,7 @@ build/.proto: proto/stentor/v1/session.proto $(wildcard tools/gen/*) tools/gobgp
 native: build/stentor.node ## The N-API addon
 build/stentor.node: $(wildcard bpf-native/src/*.c bpf-native/src/*.h) | node_modules/.stamp
 	@mkdir -p build
-	cc -std=gnu11 -O2 -g -fPIC -shared -fvisibility=hidden -Wall -Wextra -Werror \
+	cc -std=gnu11 -O2 -g $(SAME_PATHS) -fPIC -shared -fvisibility=hidden -Wall -Wextra -Werror \
 	  -isystem $(NODE_HEADERS) $(wildcard bpf-native/src/*.c) -lbpf -o $@
 
 bpf: $(BPF_OBJECTS) $(TEST_OBJECTS) ## The datapath, and its test build
