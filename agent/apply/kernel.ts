@@ -68,11 +68,6 @@ export function defaultAttachMode(device: string): AttachMode {
   return device.startsWith('lxc') ? 'clsact' : 'tcx';
 }
 
-/** For a kernel without tcx (before 6.6). */
-export function attachModeFor(features: readonly {readonly name: string; readonly available: boolean}[]): (device: string) => AttachMode {
-  return features.some(({name, available}) => name === 'tcx' && available) ? defaultAttachMode : () => 'clsact';
-}
-
 interface Last {
   readonly state: KernelState;
   readonly prune: boolean;

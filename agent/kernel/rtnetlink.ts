@@ -122,9 +122,6 @@ export interface Neighbour {
 export const RT_TABLE_MAIN = 254;
 export const RTPROT_STENTOR = 78;
 export const RTN_UNICAST = 1;
-export const RTN_LOCAL = 2;
-export const RTN_BLACKHOLE = 6;
-export const RTN_UNREACHABLE = 7;
 const RTNH_F_ONLINK = 4;
 const RTA = {DST: 1, OIF: 4, GATEWAY: 5, PRIORITY: 6, PREFSRC: 7, METRICS: 8, MULTIPATH: 9, TABLE: 15, VIA: 18} as const;
 const RTAX_MTU = 2;

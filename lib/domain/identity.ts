@@ -69,10 +69,6 @@ export function isLocalIdentity(id: IdentityId): boolean {
   return id >= LOCAL_IDENTITY_MIN && id <= LOCAL_IDENTITY_MAX;
 }
 
-export function isReservedIdentity(id: IdentityId): boolean {
-  return id > 0 && id < CLUSTER_IDENTITY_MIN;
-}
-
 /** The reserved identities that exist with these families. */
 export function reservedIdentities(families: Families): ReadonlyMap<IdentityId, readonly string[]> {
   if (!families.ipv4 || !families.ipv6) return RESERVED_IDENTITIES;

@@ -2,8 +2,6 @@
 
 import {diffStates} from '../../lib/desired/diff.js';
 import type {Delta, NodeState} from '../../lib/desired/node-state.js';
-import {compareForAdd} from '../../lib/desired/order.js';
-import {resourceId} from '../../lib/desired/node-state.js';
 import type {Layer} from './span.js';
 
 const NOTHING: NodeState = new Map();
@@ -16,9 +14,4 @@ export function assemble(shared: Layer, own: Layer | undefined): NodeState {
 export function renderState(state: NodeState): Pick<Delta, 'version' | 'upserts'> {
   const {version, upserts} = diffStates(NOTHING, state);
   return {version, upserts};
-}
-
-/** Every resource id in the order of adding. */
-export function inAddOrder(state: NodeState): string[] {
-  return [...state.values()].sort(compareForAdd).map(resourceId);
 }
