@@ -104,7 +104,7 @@ gobgp:
 	tools/gobgp.sh
 
 ##@ Checking
-.PHONY: check test-unit nightly test-kernel e2e bench clean
+.PHONY: check test-unit nightly test-kernel e2e bench bench-policy clean
 check: build ## Types, lint, import walls, tidy, map layouts
 	oxlint --type-aware
 	$(JEST) --testPathPatterns 'dist/tools/'
@@ -123,6 +123,9 @@ e2e: build tools ## End to end: real control plane, kernel, routers
 
 bench: build tools bench-tools ## Ratios measured in one run, printed as a table
 	tools/run-lab.sh bench
+
+bench-policy: build ## The policy engine's workloads W1, W2, W6, W7, W10 in CPU time of one thread
+	node --expose-gc --max-old-space-size=4096 dist/e2e/bench/policy/main.js
 
 clean: ## What was built here (not the cache of the control plane)
 	rm -rf build dist proto/gen

@@ -26,17 +26,31 @@ export function parseAddress(text: string): Address | null {
   return text.includes(':') ? parseIPv6(text) : parseIPv4(text);
 }
 
+const DOT = 0x2e;
+const ZERO = 0x30;
+
 function parseIPv4(text: string): Address | null {
-  const parts = text.split('.');
-  if (parts.length !== 4) return null;
   const bytes = new Uint8Array(4);
-  for (const [i, part] of parts.entries()) {
-    if (!/^(0|[1-9]\d{0,2})$/.test(part)) return null;
-    const n = Number(part);
-    if (n > 255) return null;
-    bytes[i] = n;
+  let part = 0;
+  let digits = 0;
+  let value = 0;
+  for (let i = 0; i <= text.length; i++) {
+    const code = i === text.length ? DOT : text.charCodeAt(i);
+    if (code === DOT) {
+      if (digits === 0 || part > 3) return null;
+      bytes[part++] = value;
+      digits = 0;
+      value = 0;
+      continue;
+    }
+    const digit = code - ZERO;
+    // No leading zeros.
+    if (digit < 0 || digit > 9 || (digits > 0 && value === 0)) return null;
+    value = value * 10 + digit;
+    digits++;
+    if (value > 255) return null;
   }
-  return {family: 4, bytes};
+  return part === 4 ? {family: 4, bytes} : null;
 }
 
 function parseIPv6(text: string): Address | null {

@@ -74,6 +74,7 @@ interface Tracked {
 }
 
 interface KnownPrefix {
+  readonly text: string;
   readonly prefix: Prefix;
   readonly labels: Labels;
 }
@@ -97,6 +98,8 @@ export class SelectorMembers {
   readonly #changed = new Set<SelectorId>();
   readonly #meanings = new Map<string, SourceMeaning>();
   readonly #context: MatchContext;
+  /** In address order, made when it is needed. */
+  #ordered: readonly KnownPrefix[] | null = null;
 
   constructor(families: Families = IPV4_ONLY) {
     this.#context = {families, meanings: (source) => this.#meanings.get(sourceId(source)) ?? NO_MEANING};
@@ -137,9 +140,10 @@ export class SelectorMembers {
     if (old?.labels.key === labels?.key) return;
     for (const tracked of this.#prefixed) if (tracked.prefixes.delete(text)) this.#touch(tracked);
     this.#prefixes.delete(text);
+    this.#ordered = null;
     if (labels === null) return;
     const prefix = prefixOfText(text);
-    this.#prefixes.set(text, {prefix, labels});
+    this.#prefixes.set(text, {text, prefix, labels});
     for (const tracked of this.#prefixed) {
       if (!tracked.matcher.matchesPrefix(prefix, labels)) continue;
       tracked.prefixes.add(text);
@@ -172,7 +176,18 @@ export class SelectorMembers {
       if (labels !== undefined && matcher.matchesIdentity(identity, labels)) tracked.identities.add(identity);
     }
     if (!this.#prefixed.has(tracked)) return;
-    for (const [text, {prefix, labels}] of this.#prefixes) if (matcher.matchesPrefix(prefix, labels)) tracked.prefixes.add(text);
+    for (const {text, prefix, labels} of this.#candidatePrefixes(tracked.peer)) if (matcher.matchesPrefix(prefix, labels)) tracked.prefixes.add(text);
+  }
+
+  /** Of a CIDR those that lie between its first and its last address, else all. */
+  #candidatePrefixes(peer: Peer): Iterable<KnownPrefix> {
+    if (peer.kind !== 'cidr') return this.#prefixes.values();
+    this.#ordered ??= [...this.#prefixes.values()].sort((a, b) => comparePrefixes(a.prefix, b.prefix));
+    const outer = prefixOfText(peer.prefix);
+    const first = lowerBound(this.#ordered, outer);
+    let end = first;
+    while (end < this.#ordered.length && contains(outer, this.#ordered[end]?.prefix ?? outer)) end++;
+    return this.#ordered.slice(first, end);
   }
 
   /** Untouched when the members stay the same. */
@@ -234,6 +249,19 @@ export class SelectorMembers {
     const id = this.#ids.get(tracked);
     if (id !== undefined) this.#changed.add(id);
   }
+}
+
+/** Index of the first that is not before `prefix`; what it contains follows from there without a gap. */
+function lowerBound(ordered: readonly KnownPrefix[], prefix: Prefix): number {
+  let low = 0;
+  let high = ordered.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const held = ordered[middle]?.prefix ?? prefix;
+    if (comparePrefixes(held, prefix) < 0) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** Membership from scratch, for a few selectors over given tables. Reserved identities must be in `identities`. */

@@ -68,7 +68,18 @@ const EVERY_PORT: L4 = {protocol: 0, port: 0, portPrefixLength: 0};
 /** `ANY` with ports means the protocols that have ports. */
 const PORT_PROTOCOLS: readonly Protocol[] = ['TCP', 'UDP', 'SCTP'];
 
-function entriesOfRule(rule: Rule): PolicyEntry[] {
+/** Rules do not change, and the subjects that one selects are many. */
+const ENTRIES = new WeakMap<Rule, readonly PolicyEntry[]>();
+
+function entriesOfRule(rule: Rule): readonly PolicyEntry[] {
+  const held = ENTRIES.get(rule);
+  if (held !== undefined) return held;
+  const made = makeEntries(rule);
+  ENTRIES.set(rule, made);
+  return made;
+}
+
+function makeEntries(rule: Rule): PolicyEntry[] {
   const selectors = new Set(rule.peers.map(selectorId));
   selectors.delete(SELECTOR_NONE);
   const ports = rule.ports === null ? [EVERY_PORT] : rule.ports.flatMap((port) => l4OfPort(port, rule.direction));

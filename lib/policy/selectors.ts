@@ -17,8 +17,19 @@ export const SELECTOR_NONE: SelectorId = 'none';
 
 const CIDR = 'cidr=';
 
+/** Peers do not change. */
+const IDS = new WeakMap<Peer, SelectorId>();
+
 /** `*`, `k8s:app=web,k8s:io.kubernetes.pod.namespace=default`, `cidr=10.0.0.0/8!10.96.0.0/12`. */
 export function selectorId(peer: Peer): SelectorId {
+  const held = IDS.get(peer);
+  if (held !== undefined) return held;
+  const made = makeSelectorId(peer);
+  IDS.set(peer, made);
+  return made;
+}
+
+function makeSelectorId(peer: Peer): SelectorId {
   switch (peer.kind) {
     case 'all':
       return SELECTOR_ANY;

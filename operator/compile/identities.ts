@@ -34,12 +34,16 @@ interface LabelSet {
   id: IdentityId | null;
 }
 
+const NO_LABELS: Readonly<Record<string, string>> = {};
+/** Of one namespace, kept so that equal ones are made once; beyond that they are made again. */
+const LABEL_SETS_MAX = 10_000;
 const NO_PODS: ReadonlySet<string> = new Set();
 
 export class Identities {
   readonly #clusterName: string;
   readonly #workloads = new Map<string, Workload>();
   readonly #sets = new Map<string, LabelSet>();
+  readonly #labelSets = new WeakMap<Readonly<Record<string, string>>, Map<string, Labels>>();
   readonly #missing = new Set<string>();
   readonly #setOfNumber = new Map<IdentityId, string>();
   /** Label set → the number to create it with. */
@@ -115,11 +119,21 @@ export class Identities {
 
   #workloadOf(key: string, pod: PodFact, tables: Tables): Workload | null {
     if (pod.hostNetwork || pod.ended) return null;
-    const labels = identityLabels({
-      podLabels: pod.labels, namespace: pod.namespace, namespaceLabels: tables.namespaces.get(pod.namespace)?.labels ?? {},
-      serviceAccount: pod.serviceAccount, clusterName: this.#clusterName,
-    });
+    const labels = this.#labelsOf(pod, tables.namespaces.get(pod.namespace)?.labels ?? NO_LABELS);
     return {key, namespace: pod.namespace, name: pod.name, uid: pod.uid, node: pod.nodeName, labels, namedPorts: pod.namedPorts};
+  }
+
+  /** Most pods have the labels of others of their namespace. What is kept goes with the labels of the namespace. */
+  #labelsOf(pod: PodFact, namespaceLabels: Readonly<Record<string, string>>): Labels {
+    const known = this.#labelSets.get(namespaceLabels) ?? new Map<string, Labels>();
+    this.#labelSets.set(namespaceLabels, known);
+    const key = JSON.stringify([pod.namespace, pod.serviceAccount, pod.labels]);
+    const held = known.get(key);
+    if (held !== undefined) return held;
+    const made = identityLabels({podLabels: pod.labels, namespace: pod.namespace, namespaceLabels, serviceAccount: pod.serviceAccount, clusterName: this.#clusterName});
+    if (known.size >= LABEL_SETS_MAX) known.clear();
+    known.set(key, made);
+    return made;
   }
 
   #updateSet(tables: Tables, key: string, out: {pods: Set<string>; identities: Set<IdentityId>}): void {
