@@ -150,6 +150,8 @@ describe('monitor lines', () => {
       'xx drop (Policy denied by denylist) to endpoint 12, ifindex 33, identity 261->264: 10.11.13.37:5000 -> 10.11.101.61:80 (default/server) tcp by CiliumNetworkPolicy default/deny rule 1'],
     ['trace', {type: 'trace', point: 'to-endpoint', reason: 0, reasonText: 'new'}, '-> endpoint 12 identity 261->264 state new ifindex 33: 10.11.13.37:5000 -> 10.11.101.61:80 (default/server) tcp'],
     ['verdict', {type: 'policy-verdict', verdict: 'allowed', matchType: 'L3-L4', reason: 0}, 'Policy verdict log: local EP ID 12, remote ID 261, proto 6, ingress, action allow, auth: disabled, match L3-L4, 10.11.13.37:5000 -> 10.11.101.61:80 (default/server) tcp'],
+    ['a packet whose addresses are not known', {reason: 166, reasonText: 'Unsupported L3 protocol', protocol: 'ANY', destination: {identity: 0, labels: [], ip: '', port: 0}, source: {identity: 261, labels: [], ip: '', port: 0}},
+      'xx drop (Unsupported L3 protocol) to endpoint 12, ifindex 33, identity 261->0: no IPv4 packet'],
     ['lost', {type: 'lost', count: 3}, '!! 3 events lost'],
   ])('%s', (_name, change, line) => expect(monitorLine({...record, ...change})).toBe(line));
 });

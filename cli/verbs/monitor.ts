@@ -82,6 +82,7 @@ function identities({source, destination}: MonitorRecord): string {
 }
 
 function flow(record: MonitorRecord): string {
+  if (record.source.ip === '' && record.destination.ip === '') return 'no IPv4 packet';
   const icmp = record.icmpType === undefined ? '' : ` type ${record.icmpType}`;
   return `${side(record.source)} -> ${side(record.destination)} ${record.protocol.toLowerCase()}${icmp}`;
 }
