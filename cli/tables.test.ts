@@ -157,7 +157,8 @@ describe('monitor lines', () => {
 });
 
 test('status for people', () => {
-  expect(statusText({...STATUS, operator: {...STATUS.operator, connected: false}}, true)).toContain('not connected (last 10.0.0.1:7443)');
+  const refused = {...STATUS, operator: {...STATUS.operator, connected: false}, controllers: [{name: 'operator-session', ok: false, lastError: 'its certificate is not for 10.0.0.1'}]};
+  expect(statusText(refused, true)).toContain('not connected (last 10.0.0.1:7443); the node goes on with what it holds: its certificate is not for 10.0.0.1\n');
   expect(statusText({...STATUS, routingMode: null, operator: {...STATUS.operator, version: null, lastAckSequence: null}}, false)).not.toContain('null');
   expect(statusText(STATUS, false)).toContain('BGP:             AS 65005: 1/1 established\n');
 });

@@ -42,7 +42,7 @@ export function statusText(status: AgentStatus, verbose: boolean): string {
   const lines: (readonly [string, string])[] = [
     ['Node:', `${status.node}, agent ${status.version}`],
     ['Status:', status.ok ? 'OK' : 'degraded'],
-    ['Operator:', operatorText(operator)],
+    ['Operator:', operatorText(status)],
     ['Desired state:', operator.stateVersion === '' ? 'none yet' : operator.stateVersion],
     ['Routing:', `${status.routingMode ?? 'not known yet'}   [${status.devices.join(', ')}]`],
     ['Masquerading:', masquerade.enabled ? `${masquerade.mode}, ${masquerade.entries} exceptions from ${masquerade.source ?? 'nowhere yet'}${held}` : 'disabled'],
@@ -61,9 +61,12 @@ export function statusText(status: AgentStatus, verbose: boolean): string {
   return parts.join('\n');
 }
 
-function operatorText({connected, address, version, lastAckSequence}: AgentStatus['operator']): string {
+function operatorText({operator: {connected, address, version, lastAckSequence}, controllers}: AgentStatus): string {
   const where = address === '' ? 'files' : `${address}${version === null ? '' : ` (${version})`}`;
-  if (!connected) return `not connected${address === '' ? '' : ` (last ${address})`}; the node goes on with what it holds`;
+  if (!connected) {
+    const reason = controllers.find(({name}) => name === 'operator-session')?.lastError ?? null;
+    return `not connected${address === '' ? '' : ` (last ${address})`}; the node goes on with what it holds${reason === null ? '' : `: ${reason}`}`;
+  }
   return `connected to ${where}${lastAckSequence === null ? '' : `, acknowledged ${lastAckSequence}`}`;
 }
 
