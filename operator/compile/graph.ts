@@ -51,6 +51,7 @@ interface HeldNode extends NodeLayer {
 const MASQUERADE_ID = resourceId({kind: 'masquerade', key: MASQUERADE_KEY});
 const SPEAKER_KEY = 'speaker';
 const NO_SPEAKER_RESOURCE = resource('speaker', SPEAKER_KEY, NO_SPEAKER);
+const NO_PREFIXES: ReadonlySet<string> = new Set();
 const NO_RESOURCES: ReadonlyMap<string, Resource> = new Map();
 
 export class Compiler {
@@ -71,7 +72,6 @@ export class Compiler {
   #apiServers: ReadonlySet<string> = new Set();
   /** The API server's addresses that are no node's. */
   #external: ReadonlySet<string> = new Set();
-  #trackedPrefixes: ReadonlySet<string> = new Set();
 
   constructor(options: CompileOptions) {
     this.#options = options;
@@ -90,11 +90,12 @@ export class Compiler {
     const endpoints = this.endpoints.update(tables, changed, pods);
     this.#updateEndpoints(endpoints, stale);
     this.#updateViews(tables, changed);
-    const externalChanged = this.#updateApiServers(tables, changed, stale);
+    const externalBefore = this.#external;
+    this.#updateApiServers(tables, changed, stale);
     this.#updateNodes(tables, changed, {shared, stale});
     this.#updatePodClaims(changed, endpoints.keys());
     const policies = this.#updatePolicies(tables, changed, identities);
-    if (policies.size > 0 || externalChanged) this.#trackReferences();
+    this.#trackReferences(externalBefore === this.#external ? NO_PREFIXES : externalBefore);
     this.#publishIpCache(shared, stale);
     const selectors = new Set(this.#members.takeChanged());
     for (const node of this.#nodes.values()) {
@@ -237,14 +238,17 @@ export class Compiler {
   }
 
   /** Has the members of every selector in use kept up to date, over every prefix in use. */
-  #trackReferences(): void {
-    const prefixes = new Set(this.policies.prefixesInUse());
-    for (const prefix of this.#trackedPrefixes) if (!prefixes.has(prefix) && !this.#external.has(prefix)) this.#members.setPrefix(prefix, null);
-    for (const prefix of prefixes) if (!this.#external.has(prefix)) this.#members.setPrefix(prefix, Labels.parse(prefixLabels(prefix)));
-    this.#trackedPrefixes = prefixes;
-    const selectors = new Set(this.policies.selectorsInUse());
-    for (const id of this.#members.trackedIds()) if (!selectors.has(id)) this.#members.untrack(id);
-    for (const id of selectors) this.#members.track(id);
+  #trackReferences(externalBefore: ReadonlySet<string>): void {
+    const {selectors, prefixes} = this.policies.takeReferenceChanges();
+    // What was or is an API server's address is labelled as such, and by policies otherwise.
+    for (const prefix of new Set([...prefixes, ...externalBefore])) {
+      if (this.#external.has(prefix)) continue;
+      this.#members.setPrefix(prefix, this.policies.isPrefixInUse(prefix) ? Labels.parse(prefixLabels(prefix)) : null);
+    }
+    for (const id of selectors) {
+      if (this.policies.isSelectorInUse(id)) this.#members.track(id);
+      else this.#members.untrack(id);
+    }
   }
 
   #publishIpCache(out: Map<string, Resource | null>, stale: Set<string>): void {

@@ -65,6 +65,9 @@ export class Policies {
   readonly #selectorUse = new RefCount();
   readonly #prefixUse = new RefCount();
   readonly #prefixEntries = new Map<string, Resource>();
+  /** Selectors and prefixes that came into use or went out of it since `takeReferenceChanges`. */
+  readonly #selectorChanges = new Set<SelectorId>();
+  readonly #prefixChanges = new Set<string>();
 
   constructor(options: PolicyOptions) {
     this.#options = options;
@@ -87,6 +90,18 @@ export class Policies {
 
   prefixesInUse(): Iterable<string> {
     return this.#prefixUse.keys();
+  }
+
+  isSelectorInUse(id: SelectorId): boolean {
+    return this.#selectorUse.has(id);
+  }
+
+  /** Ids that may have come into use or gone out of it since the last call. */
+  takeReferenceChanges(): {readonly selectors: readonly SelectorId[]; readonly prefixes: readonly string[]} {
+    const changes = {selectors: [...this.#selectorChanges], prefixes: [...this.#prefixChanges]};
+    this.#selectorChanges.clear();
+    this.#prefixChanges.clear();
+    return changes;
   }
 
   /** What a node that knows the prefix holds of it. */
@@ -210,10 +225,18 @@ export class Policies {
       this.#compiled.set(id, {...before, objects: after.objects});
       return false;
     }
-    for (const selector of after?.selectors ?? []) this.#selectorUse.acquire(selector);
-    for (const prefix of after?.prefixes ?? []) if (this.#prefixUse.acquire(prefix)) this.#prefixEntries.set(prefix, prefixEntry(prefix));
-    for (const selector of before?.selectors ?? []) this.#selectorUse.release(selector);
-    for (const prefix of before?.prefixes ?? []) if (this.#prefixUse.release(prefix)) this.#prefixEntries.delete(prefix);
+    for (const selector of after?.selectors ?? []) if (this.#selectorUse.acquire(selector)) this.#selectorChanges.add(selector);
+    for (const prefix of after?.prefixes ?? []) {
+      if (!this.#prefixUse.acquire(prefix)) continue;
+      this.#prefixEntries.set(prefix, prefixEntry(prefix));
+      this.#prefixChanges.add(prefix);
+    }
+    for (const selector of before?.selectors ?? []) if (this.#selectorUse.release(selector)) this.#selectorChanges.add(selector);
+    for (const prefix of before?.prefixes ?? []) {
+      if (!this.#prefixUse.release(prefix)) continue;
+      this.#prefixEntries.delete(prefix);
+      this.#prefixChanges.add(prefix);
+    }
     if (after === undefined) this.#compiled.delete(id);
     else this.#compiled.set(id, after);
     return before !== undefined || after !== undefined;

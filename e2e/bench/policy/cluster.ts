@@ -31,7 +31,8 @@ export class BenchCluster {
   }
 
   apply(changes: readonly Change[]): void {
-    this.compiler.update(this.tables, this.decode(changes));
+    const changed = this.decode(changes);
+    this.compiler.update(this.tables, changed);
   }
 
   place(placed: Workload['placed']): ChangedKeys {
