@@ -152,9 +152,14 @@ static __always_inline int do_redirect_neigh(__u32 ifindex, struct bpf_redir_nei
 	return bpf_redirect_neigh(ifindex, neigh, sizeof(*neigh), 0);
 }
 
+#define EINVAL 22
+
+/* Without the neighbour, which bpf_redirect_neigh looks up itself. Kernels before 6.3 refuse the flag. */
 static __always_inline int do_fib_lookup(struct __sk_buff *skb, struct bpf_fib_lookup *fib)
 {
-	return bpf_fib_lookup(skb, fib, sizeof(*fib), 0);
+	int ret = bpf_fib_lookup(skb, fib, sizeof(*fib), BPF_FIB_LOOKUP_SKIP_NEIGH);
+
+	return ret == -EINVAL ? bpf_fib_lookup(skb, fib, sizeof(*fib), 0) : ret;
 }
 
 static __always_inline int do_set_tunnel_key(struct __sk_buff *skb, struct bpf_tunnel_key *key)
@@ -179,7 +184,7 @@ static __always_inline long do_ct_insert(void *map, void *key, void *entry)
 
 static __always_inline __u64 now_ns(void)
 {
-	return bpf_ktime_get_ns();
+	return bpf_ktime_get_coarse_ns(); /* of the last tick: seconds are what is asked for */
 }
 
 #endif

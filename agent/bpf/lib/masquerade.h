@@ -29,8 +29,7 @@ static __always_inline bool is_excluded_node(__be32 addr)
 
 static __always_inline bool is_excluded(__be32 addr)
 {
-	return in_cidrs(addr, config_snat_exclusions, config_snat_exclusion_count) || in_ipmasq(addr) ||
-	       is_excluded_node(addr);
+	return in_ipmasq(addr) || is_excluded_node(addr);
 }
 
 /* The node's own connections take part only where a pod's port could collide with theirs. */
@@ -71,6 +70,9 @@ static __always_inline int masquerade(struct __sk_buff *skb, struct packet *p, _
 		return TC_ACT_OK; /* made by this node's stack: not ours to judge */
 	if (p->tuple.saddr == addr)
 		return parse_l4(skb, p) < 0 ? TC_ACT_OK : masquerade_host(skb, p, addr);
+	/* Most of what leaves goes to the cluster itself: known without a lookup, whoever sends it. */
+	if (in_cidrs(p->tuple.daddr, config_snat_exclusions, config_snat_exclusion_count))
+		return TC_ACT_OK;
 	source = lookup_endpoint(p->tuple.saddr);
 	if (!source || source->flags & ENDPOINT_HOST)
 		return TC_ACT_OK;
