@@ -89,12 +89,18 @@ export class Lab {
     const sessions = await fabricEstablished(fabric, 30_000);
     say(`${sessions} BGP sessions between leaves and spines established`);
     const lab = new Lab(options, {run, fabric, controlPlane, client, say});
-    await lab.#startWorld();
-    if (lab.objects instanceof FolderWriter) await lab.objects.writeCluster();
-    else await lab.#startKubelets();
-    await lab.#startStentor();
-    if (lab.objects instanceof FolderWriter) await lab.#startKubelets();
-    return lab;
+    try {
+      await lab.#startWorld();
+      if (lab.objects instanceof FolderWriter) await lab.objects.writeCluster();
+      else await lab.#startKubelets();
+      await lab.#startStentor();
+      if (lab.objects instanceof FolderWriter) await lab.#startKubelets();
+      return lab;
+    } catch (error) {
+      // What runs in this process would keep it from ending.
+      await lab.#endParts().catch(() => undefined);
+      throw error;
+    }
   }
 
   get stentor(): Stentor {
@@ -167,13 +173,17 @@ export class Lab {
   /** Everything ends, in the reverse order of the start. Resolves with what is left of it: nothing. */
   async stop(): Promise<readonly string[]> {
     if (process.env['STENTOR_LAB_KEEP_LOGS'] !== undefined) this.#say(`logs kept in ${await keepLogs(this.run)}`);
+    await this.#endParts();
+    return cleanUp(this.run);
+  }
+
+  async #endParts(): Promise<void> {
     await Promise.all([...this.#kubelets.values()].map((kubelet) => kubelet.stop()));
     await Promise.all([...this.#kubelets.values()].map((kubelet) => kubelet.destroyPods()));
     await Promise.all([...(this.client === null ? [] : [this.client]), ...this.#kubeletClients].map((client) => client.close()));
     await this.#stentor.stop();
     await Promise.all([...this.fabric.leaves, ...this.fabric.spines].map((router) => router.stop()));
     await this.controlPlane?.stop();
-    return cleanUp(this.run);
   }
 
   #newStentor(routingMode: RoutingMode): Stentor {
