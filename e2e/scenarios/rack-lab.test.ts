@@ -153,7 +153,8 @@ describe('policy', () => {
 
   test('deleting the rule stops an established stream', async () => {
     green(await policy.deleteStopsStream(lab));
-    green(await policy.openBefore(lab));
+    // A deletion returns before the nodes have applied it.
+    await until('it is open again', {timeoutMs: 10_000}, async () => (await policy.openBefore(lab)).verdict === 'ok' ? true : null);
   }, MINUTE);
 
   test('the CIDR policy of the article at its borders', async () => {
