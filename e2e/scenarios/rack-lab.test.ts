@@ -14,7 +14,7 @@ import {cleanUp} from '../harness/cleanup.js';
 import {Lab, type LabPod} from '../harness/lab.js';
 import {MapWriteTrace, stateWrites} from '../harness/map-writes.js';
 import {RunDirectory} from '../harness/run-dir.js';
-import {must, pause, until} from '../harness/shell.js';
+import {must, until} from '../harness/shell.js';
 import {NODES} from '../harness/topology.js';
 import {udp} from '../harness/traffic.js';
 
@@ -111,20 +111,7 @@ describe('pods', () => {
   }, MINUTE);
 
   test('control: a tunnel packet on a wire is noticed', async () => {
-    // One after another and paced: a refused probe ends at once, and a busy machine must not be flooded.
-    let capturing = true;
-    const stray = (async () => {
-      while (capturing) {
-        await udp(lab.node('cilium-bgp-worker'), '10.1.8.10', 8472, {timeoutMs: 20});
-        await pause(200);
-      }
-    })();
-    try {
-      red(await pods.noVxlan(lab, app));
-    } finally {
-      capturing = false;
-      await stray;
-    }
+    red(await pods.noVxlan(lab, app, () => udp(lab.node('cilium-bgp-worker'), '10.1.8.10', 8472, {timeoutMs: 20})));
   }, MINUTE);
 
   test('control: flows that are not spread over the uplinks are noticed', async () => {

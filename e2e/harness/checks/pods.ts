@@ -50,13 +50,15 @@ async function captureWires(lab: Lab, filter: string, during: () => Promise<unkn
   return (await Promise.all(captures.map((capture) => capture.stop()))).flat();
 }
 
-export function noVxlan(lab: Lab, pods: readonly LabPod[]): Promise<CheckLine> {
+/** `alongside` runs with the pings while everything is captured: what a control adds. */
+export function noVxlan(lab: Lab, pods: readonly LabPod[], alongside: () => Promise<unknown> = () => Promise.resolve()): Promise<CheckLine> {
   return check('native routing: no UDP 8472 on any wire', async () => {
     let reached = 0;
     const pairs = orderedPairs(pods);
     // ICMP is captured too: a capture that hears nothing at all proves nothing.
     const packets = await captureWires(lab, `${VXLAN} or icmp`, async () => {
-      reached = (await Promise.all(pairs.map(([a, b]) => ping(a, b.address)))).filter(Boolean).length;
+      const [answers] = await Promise.all([Promise.all(pairs.map(([a, b]) => ping(a, b.address))), alongside()]);
+      reached = answers.filter(Boolean).length;
     });
     const vxlan = packets.filter((packet) => packet.protocol === 17).length;
     const heard = packets.filter((packet) => packet.protocol === 1).length;
