@@ -15,7 +15,7 @@ export const ciliumIdentity = crd({
 });
 
 export const ciliumCIDRGroup = crd({
-  kind: 'CiliumCIDRGroup', plural: 'ciliumcidrgroups', shortNames: ['ccg'], categories: ['cilium'], scope: 'Cluster', version: 'v2',
+  kind: 'CiliumCIDRGroup', plural: 'ciliumcidrgroups', shortNames: ['ccg'], categories: ['cilium'], scope: 'Cluster', version: 'v2', olderVersions: ['v2alpha1'],
   columns: [AGE], statusSubresource: false,
   schema: root('Prefixes outside the cluster that policies name together.', {
     'spec*': object('The group.', {'externalCIDRs*': list('The prefixes.', {type: 'string', format: 'cidr'})}),

@@ -4,6 +4,7 @@ import {writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {stringify} from 'yaml';
 import {ciliumBGPPeeringPolicy, ciliumCIDRGroup, ciliumEndpoint, ciliumIdentity, ciliumNode} from './kind-schemas.js';
+import {ciliumLoadBalancerIPPool, ciliumPodIPPool} from './pool-schemas.js';
 import {ciliumClusterwideNetworkPolicy, ciliumNetworkPolicy} from './rule-schema.js';
 import type {Schema} from './schema-parts.js';
 
@@ -13,8 +14,10 @@ const CRDS: Readonly<Record<string, Schema>> = {
   'ciliumclusterwidenetworkpolicies.yaml': ciliumClusterwideNetworkPolicy,
   'ciliumendpoints.yaml': ciliumEndpoint,
   'ciliumidentities.yaml': ciliumIdentity,
+  'ciliumloadbalancerippools.yaml': ciliumLoadBalancerIPPool,
   'ciliumnetworkpolicies.yaml': ciliumNetworkPolicy,
   'ciliumnodes.yaml': ciliumNode,
+  'ciliumpodippools.yaml': ciliumPodIPPool,
 };
 
 /** File name → content. */

@@ -87,7 +87,7 @@ export const conditions = (description: string): Schema => list(description, obj
 
 export interface PrinterColumn {
   readonly name: string;
-  readonly type: 'string' | 'date' | 'integer';
+  readonly type: 'string' | 'date' | 'integer' | 'boolean';
   readonly jsonPath: string;
   readonly description?: string;
   readonly priority?: number;
@@ -103,7 +103,7 @@ export function conditionColumn(name: string, type: string): PrinterColumn {
  * Cilium's number for the release we follow (1.33.9), with the last part above any of that line: the same label keeps
  * Cilium's operator from replacing ours, and a later Cilium (1.34.x) may. Raise the last part with every change here.
  */
-export const SCHEMA_VERSION = '1.33.101';
+export const SCHEMA_VERSION = '1.33.102';
 
 export interface CrdOptions {
   readonly kind: string;
@@ -111,14 +111,22 @@ export interface CrdOptions {
   readonly shortNames: readonly string[];
   readonly categories: readonly string[];
   readonly scope: 'Namespaced' | 'Cluster';
+  /** Stored. */
   readonly version: string;
+  /** Served with the same schema, and called deprecated. */
+  readonly olderVersions?: readonly string[];
   readonly columns: readonly PrinterColumn[];
   readonly statusSubresource: boolean;
   readonly schema: Schema;
 }
 
 export function crd(options: CrdOptions): Schema {
-  const {kind, plural, shortNames, categories, scope, version, columns, statusSubresource, schema} = options;
+  const {kind, plural, shortNames, categories, scope, version, olderVersions = [], columns, statusSubresource, schema} = options;
+  const content = {
+    ...(statusSubresource ? {subresources: {status: {}}} : {}),
+    additionalPrinterColumns: columns,
+    schema: {openAPIV3Schema: schema},
+  };
   return {
     apiVersion: 'apiextensions.k8s.io/v1',
     kind: 'CustomResourceDefinition',
@@ -127,12 +135,10 @@ export function crd(options: CrdOptions): Schema {
       group: 'cilium.io',
       scope,
       names: {kind, listKind: `${kind}List`, plural, singular: kind.toLowerCase(), shortNames, categories},
-      versions: [{
-        name: version, served: true, storage: true,
-        ...(statusSubresource ? {subresources: {status: {}}} : {}),
-        additionalPrinterColumns: columns,
-        schema: {openAPIV3Schema: schema},
-      }],
+      versions: [
+        {name: version, served: true, storage: true, ...content},
+        ...olderVersions.map((name) => ({name, served: true, storage: false, deprecated: true, ...content})),
+      ],
     },
   };
 }

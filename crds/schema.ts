@@ -7,6 +7,7 @@ import {RE2JS} from 're2js';
 import {parseInterfaceAddress} from '../lib/core/ip.js';
 import {canonicalJson} from '../lib/core/order.js';
 import {ciliumBGPPeeringPolicy, ciliumCIDRGroup, ciliumEndpoint, ciliumIdentity, ciliumNode} from './kind-schemas.js';
+import {ciliumLoadBalancerIPPool, ciliumPodIPPool} from './pool-schemas.js';
 import {ciliumClusterwideNetworkPolicy, ciliumNetworkPolicy} from './rule-schema.js';
 import type {Schema} from './schema-parts.js';
 
@@ -21,11 +22,13 @@ export type SchemaResult =
   | {readonly problems: readonly SchemaProblem[]};
 
 export type CrdKind =
-  | 'CiliumNetworkPolicy' | 'CiliumClusterwideNetworkPolicy' | 'CiliumIdentity' | 'CiliumEndpoint' | 'CiliumNode' | 'CiliumBGPPeeringPolicy' | 'CiliumCIDRGroup';
+  | 'CiliumNetworkPolicy' | 'CiliumClusterwideNetworkPolicy' | 'CiliumIdentity' | 'CiliumEndpoint' | 'CiliumNode' | 'CiliumBGPPeeringPolicy' | 'CiliumCIDRGroup'
+  | 'CiliumLoadBalancerIPPool' | 'CiliumPodIPPool';
 
 const SCHEMAS: Readonly<Record<CrdKind, Schema>> = {
   CiliumNetworkPolicy: ciliumNetworkPolicy, CiliumClusterwideNetworkPolicy: ciliumClusterwideNetworkPolicy, CiliumIdentity: ciliumIdentity,
   CiliumEndpoint: ciliumEndpoint, CiliumNode: ciliumNode, CiliumBGPPeeringPolicy: ciliumBGPPeeringPolicy, CiliumCIDRGroup: ciliumCIDRGroup,
+  CiliumLoadBalancerIPPool: ciliumLoadBalancerIPPool, CiliumPodIPPool: ciliumPodIPPool,
 };
 
 export function isCrdKind(kind: string): kind is CrdKind {

@@ -152,6 +152,12 @@ export function formatPrefix(prefix: Prefix): string {
   return `${formatAddress(prefix)}/${prefix.length}`;
 }
 
+/** The highest address of `prefix`. */
+export function lastAddress(prefix: Prefix): Address {
+  const bytes = prefix.bytes.map((byte, i) => byte | (0xff >> Math.min(8, Math.max(0, prefix.length - 8 * i))));
+  return {family: prefix.family, bytes};
+}
+
 /** True when every address of `inner` lies in `outer`. A prefix contains itself. */
 export function contains(outer: Prefix, inner: Prefix): boolean {
   if (outer.family !== inner.family || inner.length < outer.length) return false;
@@ -168,12 +174,17 @@ function commonBits(a: Uint8Array, b: Uint8Array): number {
 
 /** Family, then address, then length. */
 export function comparePrefixes(a: Prefix, b: Prefix): number {
+  return compareAddresses(a, b) || a.length - b.length;
+}
+
+/** Family, then value. */
+export function compareAddresses(a: Address, b: Address): number {
   if (a.family !== b.family) return a.family - b.family;
   for (let i = 0; i < a.bytes.length; i++) {
     const difference = (a.bytes[i] ?? 0) - (b.bytes[i] ?? 0);
     if (difference !== 0) return difference;
   }
-  return a.length - b.length;
+  return 0;
 }
 
 /** The address `offset` after the first of `prefix`; null past its end. IPv4 only as far as 2^32. */

@@ -2,8 +2,10 @@
 
 export interface ApiResource {
   readonly kind: string;
-  /** `v1`, `cilium.io/v2`. */
+  /** `v1`, `cilium.io/v2`: the version that is read and written. */
   readonly apiVersion: string;
+  /** Others of the same shape, in which manifests may be written. */
+  readonly olderVersions?: readonly string[];
   readonly plural: string;
   readonly namespaced: boolean;
 }
@@ -28,10 +30,13 @@ export const RESOURCES = {
   CiliumNetworkPolicy: resource('cilium.io/v2', 'CiliumNetworkPolicy', 'ciliumnetworkpolicies', 'namespaced'),
   CiliumClusterwideNetworkPolicy:
     resource('cilium.io/v2', 'CiliumClusterwideNetworkPolicy', 'ciliumclusterwidenetworkpolicies', 'cluster'),
-  CiliumCIDRGroup: resource('cilium.io/v2', 'CiliumCIDRGroup', 'ciliumcidrgroups', 'cluster'),
+  CiliumCIDRGroup: {...resource('cilium.io/v2', 'CiliumCIDRGroup', 'ciliumcidrgroups', 'cluster'), olderVersions: ['cilium.io/v2alpha1']},
   CiliumIdentity: resource('cilium.io/v2', 'CiliumIdentity', 'ciliumidentities', 'cluster'),
   CiliumEndpoint: resource('cilium.io/v2', 'CiliumEndpoint', 'ciliumendpoints', 'namespaced'),
   CiliumNode: resource('cilium.io/v2', 'CiliumNode', 'ciliumnodes', 'cluster'),
+  CiliumLoadBalancerIPPool:
+    {...resource('cilium.io/v2', 'CiliumLoadBalancerIPPool', 'ciliumloadbalancerippools', 'cluster'), olderVersions: ['cilium.io/v2alpha1']},
+  CiliumPodIPPool: resource('cilium.io/v2alpha1', 'CiliumPodIPPool', 'ciliumpodippools', 'cluster'),
   CiliumBGPPeeringPolicy: resource('cilium.io/v2alpha1', 'CiliumBGPPeeringPolicy', 'ciliumbgppeeringpolicies', 'cluster'),
 } as const satisfies Readonly<Record<string, ApiResource>>;
 

@@ -7,13 +7,16 @@ import {decodeCiliumIdentity} from './decode/cilium-identity.js';
 import {decodeCiliumNetworkPolicy} from './decode/cilium-network-policy.js';
 import {decodeCiliumNode} from './decode/cilium-node.js';
 import {decodeCidrGroup} from './decode/cidr-group.js';
-import {decodeEndpointSlice} from './decode/endpoint-slice.js';
+import {decodeBackends, decodeEndpointSlice} from './decode/endpoint-slice.js';
+import {decodeExposedService} from './decode/exposed-service.js';
 import {decodeIpMasq} from './decode/ip-masq.js';
 import {refOf, text} from './decode/json.js';
+import {decodeLbPool} from './decode/lb-pool.js';
 import {decodeNamespace} from './decode/namespace.js';
 import {decodeNetworkPolicy} from './decode/network-policy.js';
 import {decodeNode} from './decode/node.js';
 import {decodePod} from './decode/pod.js';
+import {decodePodIpPool} from './decode/pod-ip-pool.js';
 import type {DecodeContext, DecodedPolicy} from './decode/policy-common.js';
 import {decodeService} from './decode/service.js';
 import type {PolicyFact} from './facts.js';
@@ -37,8 +40,10 @@ export function decoders(options: DecoderOptions): Decoders {
     CiliumEndpoint: plain('endpoints', decodeCiliumEndpoint),
     CiliumNode: plain('ciliumNodes', decodeCiliumNode),
     CiliumCIDRGroup: plain('cidrGroups', decodeCidrGroup),
-    Service: plain('services', decodeService),
-    EndpointSlice: plain('slices', decodeEndpointSlice),
+    CiliumLoadBalancerIPPool: plain('lbPools', decodeLbPool),
+    CiliumPodIPPool: plain('podIpPools', decodePodIpPool),
+    Service: {...plain('services', decodeService), also: plain('exposedServices', decodeExposedService)},
+    EndpointSlice: {...plain('slices', decodeEndpointSlice), also: plain('backends', decodeBackends)},
     CiliumBGPPeeringPolicy: plain('bgpPolicies', decodeBgpPeeringPolicy),
     CiliumIdentity: {
       table: 'identities', key: (key) => key,

@@ -7,6 +7,8 @@ import type {BgpPeer} from '../../lib/domain/bgp.js';
 import type {EndpointReport, NodeReport} from '../../lib/domain/reports.js';
 import type {Rule} from '../../lib/domain/policy.js';
 import type {CidrGroup, PolicyService} from '../../lib/domain/peer-objects.js';
+import type {ExposedService} from '../../lib/domain/exposed-service.js';
+import type {LbPool, PodIpPool} from '../../lib/domain/lb-pool.js';
 import type {Selector} from '../../lib/domain/selector.js';
 
 export interface NamedPort {
@@ -68,6 +70,8 @@ export interface CiliumNodeFact {
   readonly name: string;
   /** CiliumInternalIP. */
   readonly routerAddress: string | null;
+  /** Prefixes of CiliumPodIPPools that the node was given, canonical. */
+  readonly pools: readonly {readonly pool: string; readonly prefix: string}[];
 }
 
 /** One CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy or NetworkPolicy. */
@@ -115,12 +119,24 @@ export type MasqueradeFact =
   | {readonly kind: 'broken'; readonly object: ObjectRef; readonly reason: string};
 
 export type CidrGroupFact = CidrGroup;
+/** A Service as policies see it, and as the outside does. */
 export type ServiceFact = PolicyService;
+export type ExposedServiceFact = ExposedService;
+export type LbPoolFact = LbPool;
+export type PodIpPoolFact = PodIpPool;
 
 export interface SliceFact {
   /** `namespace/name`. */
   readonly service: string;
   readonly addresses: readonly string[];
+}
+
+/** One EndpointSlice, as announcements see it. */
+export interface BackendsFact {
+  /** `namespace/name`. */
+  readonly service: string;
+  /** Nodes with an endpoint that takes new connections. */
+  readonly nodes: readonly string[];
 }
 
 /** Reported by the agent of `node`. */

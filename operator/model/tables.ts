@@ -5,8 +5,8 @@ import {deepEqual} from '../../lib/core/equal.js';
 import {Table, type RowChange} from '../../lib/core/table.js';
 import type {Batch, Change, WatchedKind} from '../watch/feed-types.js';
 import type {
-  BgpPolicyFact, CidrGroupFact, CiliumEndpointFact, CiliumIdentityFact, CiliumNodeFact, EndpointReportFact, MasqueradeFact,
-  NamespaceFact, NodeFact, NodeReportFact, PodFact, PolicyFact, ServiceFact, SliceFact,
+  BackendsFact, BgpPolicyFact, CidrGroupFact, CiliumEndpointFact, CiliumIdentityFact, CiliumNodeFact, EndpointReportFact, ExposedServiceFact, LbPoolFact,
+  MasqueradeFact, NamespaceFact, NodeFact, NodeReportFact, PodFact, PodIpPoolFact, PolicyFact, ServiceFact, SliceFact,
 } from './facts.js';
 
 /** Keys: `namespace/name`, or `name`. `policies`: `kind namespace/name`. Reports: by `reportKey`, by node. */
@@ -24,6 +24,11 @@ export interface Tables {
   readonly cidrGroups: Table<CidrGroupFact>;
   readonly services: Table<ServiceFact>;
   readonly slices: Table<SliceFact>;
+  /** Services and slices once more, as announcements see them: what changes here concerns no policy. */
+  readonly exposedServices: Table<ExposedServiceFact>;
+  readonly backends: Table<BackendsFact>;
+  readonly lbPools: Table<LbPoolFact>;
+  readonly podIpPools: Table<PodIpPoolFact>;
   readonly endpointReports: Table<EndpointReportFact>;
   readonly nodeReports: Table<NodeReportFact>;
   /** Objects that no table could take, by `kind key`. */
@@ -47,6 +52,10 @@ export function emptyTables(): Tables {
     cidrGroups: Table.empty(),
     services: Table.empty(),
     slices: Table.empty<SliceFact>({service: (slice) => [slice.service]}),
+    exposedServices: Table.empty(),
+    backends: Table.empty<BackendsFact>({service: (slice) => [slice.service]}),
+    lbPools: Table.empty(),
+    podIpPools: Table.empty(),
     endpointReports: Table.empty<EndpointReportFact>({node: (report) => [report.node], pod: ({namespace, name}) => [`${namespace}/${name}`]}),
     nodeReports: Table.empty(),
     rejected: Table.empty(),
@@ -61,6 +70,8 @@ export interface Decoder {
   readonly table: TableName;
   key(key: string): string;
   decode(change: Change & {readonly object: NonNullable<Change['object']>}): Row<unknown>;
+  /** Another view of the same object, in a table of its own. */
+  readonly also?: Decoder;
 }
 
 export type Decoders = Readonly<Record<WatchedKind, Decoder>>;
@@ -74,11 +85,12 @@ export interface Applied {
 export function applyBatch(tables: Tables, batch: Batch, decoders: Decoders): Applied {
   const edits = new TableEdits(tables);
   for (const change of batch.changes) {
-    const decoder = decoders[change.kind];
-    const key = decoder.key(change.key);
-    const row: Row<unknown> = change.object === null ? {value: null} : decoder.decode({...change, object: change.object});
-    edits.set(decoder.table, key, row.value);
-    edits.set('rejected', `${change.kind} ${change.key}`, row.rejection ?? null);
+    for (let decoder: Decoder | undefined = decoders[change.kind]; decoder !== undefined; decoder = decoder.also) {
+      const key = decoder.key(change.key);
+      const row: Row<unknown> = change.object === null ? {value: null} : decoder.decode({...change, object: change.object});
+      edits.set(decoder.table, key, row.value);
+      edits.set('rejected', `${change.kind} ${change.key}`, row.rejection ?? null);
+    }
   }
   return edits.commit();
 }

@@ -7,7 +7,7 @@ export type {KubeObject};
 export type WatchedKind =
   | 'Pod' | 'Namespace' | 'Node' | 'ConfigMap' | 'Service' | 'EndpointSlice' | 'NetworkPolicy'
   | 'CiliumNetworkPolicy' | 'CiliumClusterwideNetworkPolicy' | 'CiliumIdentity' | 'CiliumEndpoint' | 'CiliumNode'
-  | 'CiliumBGPPeeringPolicy' | 'CiliumCIDRGroup';
+  | 'CiliumBGPPeeringPolicy' | 'CiliumCIDRGroup' | 'CiliumLoadBalancerIPPool' | 'CiliumPodIPPool';
 
 /** `key` is `namespace/name`, or `name` for cluster-scoped kinds. `object` null = gone. */
 export interface Change {

@@ -45,7 +45,7 @@ const WRITTEN = '!written';
 const IMPLIED = '~implied';
 /** Of these the user writes everything but the status. */
 const STATUS_IS_OURS: ReadonlySet<WatchedKind> = new Set([
-  'CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy', 'CiliumBGPPeeringPolicy',
+  'CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy', 'CiliumBGPPeeringPolicy', 'CiliumLoadBalancerIPPool',
 ]);
 
 export class FileObjects {
@@ -60,7 +60,8 @@ export class FileObjects {
   #version = 0;
 
   constructor(options: {readonly watched: readonly WatchedResource[]}, parts: FileObjectsParts) {
-    this.#watched = new Map(options.watched.map((item) => [`${item.resource.apiVersion}/${item.kind}`, item]));
+    this.#watched = new Map(options.watched.flatMap((item) =>
+      [item.resource.apiVersion, ...item.resource.olderVersions ?? []].map((version) => [`${version}/${item.kind}`, item] as const)));
     this.#parts = parts;
   }
 
@@ -225,7 +226,7 @@ function asServed(object: KubeObject, watched: WatchedResource): KubeObject {
   const placed = watched.resource.namespaced ? {...metadata, namespace: namespace ?? 'default'} : metadata;
   const labels = watched.kind === 'Namespace' ? {labels: {...metadata.labels, 'kubernetes.io/metadata.name': metadata.name}} : {};
   const {status, ...rest} = object;
-  const served = {...rest, metadata: {...placed, ...labels}};
+  const served = {...rest, ...(object['apiVersion'] === undefined ? {} : {apiVersion: watched.resource.apiVersion}), metadata: {...placed, ...labels}};
   return STATUS_IS_OURS.has(watched.kind) || !isRecord(status) ? served : {...served, status};
 }
 

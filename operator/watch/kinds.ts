@@ -23,7 +23,7 @@ export const DEFAULT_KIND_OPTIONS: KindOptions = {ipMasqConfigMap: {namespace: '
 
 const WHOLE: readonly WatchedKind[] = [
   'Namespace', 'Node', 'CiliumIdentity', 'CiliumNode', 'CiliumBGPPeeringPolicy', 'NetworkPolicy', 'CiliumNetworkPolicy',
-  'CiliumClusterwideNetworkPolicy', 'CiliumCIDRGroup', 'CiliumEndpoint', 'Service', 'EndpointSlice', 'Pod',
+  'CiliumClusterwideNetworkPolicy', 'CiliumCIDRGroup', 'CiliumLoadBalancerIPPool', 'CiliumPodIPPool', 'CiliumEndpoint', 'Service', 'EndpointSlice', 'Pod',
 ];
 
 /** Of ConfigMaps one object: everybody else's are none of our business. */

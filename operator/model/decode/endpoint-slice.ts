@@ -3,8 +3,8 @@
 import {compareStrings} from '../../../lib/core/order.js';
 import {formatAddress, parseAddress} from '../../../lib/core/ip.js';
 import type {KubeObject} from '../../watch/feed-types.js';
-import type {SliceFact} from '../facts.js';
-import {list, record, strings} from './json.js';
+import type {BackendsFact, SliceFact} from '../facts.js';
+import {list, record, strings, text} from './json.js';
 
 const SERVICE_NAME_LABEL = 'kubernetes.io/service-name';
 
@@ -19,15 +19,32 @@ export function decodeApiServer(object: KubeObject): Pick<SliceFact, 'addresses'
 
 /** null: a slice of no service. */
 export function decodeEndpointSlice(object: KubeObject): SliceFact | null {
-  const namespace = object.metadata.namespace ?? '';
-  const byName = serviceKey(namespace, object.metadata.name) === API_SERVER_SERVICE ? object.metadata.name : undefined;
-  const service = object.metadata.labels?.[SERVICE_NAME_LABEL] ?? byName;
-  if (service === undefined) return null;
+  const service = serviceOf(object);
+  if (service === null) return null;
   const addresses = list(object['endpoints']).flatMap((item) => strings(record(item)['addresses'])).flatMap((item) => {
     const address = parseAddress(item);
     return address === null ? [] : [formatAddress(address)];
   });
-  return {service: serviceKey(namespace, service), addresses: [...new Set(addresses)].sort(compareStrings)};
+  return {service, addresses: [...new Set(addresses)].sort(compareStrings)};
+}
+
+/** The nodes with an endpoint that takes new connections: ready (as it is when nothing is said) and not about to end. */
+export function decodeBackends(object: KubeObject): BackendsFact | null {
+  const service = serviceOf(object);
+  if (service === null) return null;
+  const usable = list(object['endpoints']).map(record).filter(({conditions}) => {
+    const {ready, terminating} = record(conditions);
+    return ready !== false && terminating !== true;
+  });
+  const nodes = usable.map((endpoint) => text(endpoint['nodeName'])).filter((node) => node !== '');
+  return {service, nodes: [...new Set(nodes)].sort(compareStrings)};
+}
+
+function serviceOf(object: KubeObject): string | null {
+  const namespace = object.metadata.namespace ?? '';
+  const byName = serviceKey(namespace, object.metadata.name) === API_SERVER_SERVICE ? object.metadata.name : undefined;
+  const service = object.metadata.labels?.[SERVICE_NAME_LABEL] ?? byName;
+  return service === undefined ? null : serviceKey(namespace, service);
 }
 
 export function serviceKey(namespace: string, name: string): string {
