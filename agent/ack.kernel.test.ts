@@ -56,7 +56,7 @@ async function send(from: NodeState, to: NodeState): Promise<NonNullable<Receive
   const {base, version, upserts, removes} = diffStates(from, to);
   const mine = ++sequence;
   call?.write({chunk: {base, version, sequence: mine, last: true, removes: removes.map((name) => ({...name})),
-    upserts: upserts.map(({value, ...name}) => ({...name, value: Buffer.from(JSON.stringify(value))}))}});
+    upserts: upserts.map(({kind, key, version: own, value}) => ({kind, key, version: own, value: Buffer.from(JSON.stringify(value))}))}});
   return eventually(() => acks.find((ack) => (ack.sequence ?? 0) >= mine) ?? null, 10_000);
 }
 
@@ -160,7 +160,7 @@ test('what cannot be installed is in the acknowledgement, by resource; the rest 
   const broken = {kind: 'selector', key: 'broken', version: 'x', value: Buffer.from('{"id": 7}')};
   acks.length = 0;
   const mine = ++sequence;
-  const upserts = [...before.values()].map(({value, ...name}) => ({...name, value: Buffer.from(JSON.stringify(value))}));
+  const upserts = [...before.values()].map(({kind, key, version: own, value}) => ({kind, key, version: own, value: Buffer.from(JSON.stringify(value))}));
   const digest = new StateDigest();
   for (const item of [...before.values(), {kind: 'selector' as const, key: 'broken', version: 'x'}]) digest.add(item);
   call?.write({chunk: {base: '', version: digest.version(), sequence: mine, last: true, upserts: [...upserts, broken]}});

@@ -78,7 +78,7 @@ function send(call: Call, from: NodeState, to: NodeState, sequence: number): voi
   const {base, version, upserts, removes} = diffStates(from, to);
   call.write({chunk: {
     base, version, sequence, last: true, removes: removes.map((name) => ({...name})),
-    upserts: upserts.map(({value, ...name}) => ({...name, value: Buffer.from(JSON.stringify(value))})),
+    upserts: upserts.map(({kind, key, version: own, value}) => ({kind, key, version: own, value: Buffer.from(JSON.stringify(value))})),
   }});
 }
 

@@ -14,6 +14,102 @@ export function contentHash(text: string): string {
   return hex32(a) + hex32(b);
 }
 
+/** Two 32-bit lanes that a value is read into. */
+interface Lanes {
+  a: number;
+  b: number;
+}
+
+/**
+ * The hash of a plain value: what `contentHash` of its canonical JSON would be good for, without the text. Members of a record count
+ * without their order, undefined ones not at all; a Map is a record.
+ */
+export function valueHash(value: unknown): string {
+  const lanes: Lanes = {a: 0x811c9dc5, b: 0xcbf29ce4};
+  readValue(value, lanes);
+  return hex32(lanes.a) + hex32(lanes.b);
+}
+
+const TEXT = 0x53;
+const NUMBER = 0x4e;
+const LIST = 0x5b;
+const RECORD = 0x7b;
+const NULL = 0x30;
+const TRUE = 0x31;
+const FALSE = 0x32;
+
+function readValue(value: unknown, lanes: Lanes): void {
+  switch (typeof value) {
+    case 'string':
+      readWord(TEXT, lanes);
+      readText(value, lanes);
+      return;
+    case 'number':
+      readWord(NUMBER, lanes);
+      if (Number.isInteger(value) && value >= 0 && value <= 0xffffffff) readWord(value, lanes);
+      else readText(String(value), lanes);
+      return;
+    case 'boolean':
+      readWord(value ? TRUE : FALSE, lanes);
+      return;
+    case 'object':
+      if (value === null) readWord(NULL, lanes);
+      else if (Array.isArray(value)) readList(value, lanes);
+      else readRecord(value instanceof Map ? value as ReadonlyMap<string, unknown> : Object.entries(value), lanes);
+      return;
+    default:
+      readWord(NULL, lanes);
+  }
+}
+
+function readList(items: readonly unknown[], lanes: Lanes): void {
+  readWord(LIST, lanes);
+  readWord(items.length, lanes);
+  for (const item of items) readValue(item, lanes);
+}
+
+/** The sum of the members' hashes: their order is no content. */
+function readRecord(members: Iterable<readonly [string, unknown]>, lanes: Lanes): void {
+  let a = 0;
+  let b = 0;
+  for (const [key, value] of members) {
+    if (value === undefined) continue;
+    const member: Lanes = {a: 0x811c9dc5, b: 0xcbf29ce4};
+    readText(key, member);
+    readValue(value, member);
+    a = (a + mixed(member.a)) | 0;
+    b = (b + mixed(member.b)) | 0;
+  }
+  readWord(RECORD, lanes);
+  readWord(a, lanes);
+  readWord(b, lanes);
+}
+
+function readText(text: string, lanes: Lanes): void {
+  let {a, b} = lanes;
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    a = Math.imul(a ^ unit, FNV_PRIME);
+    b = Math.imul(b ^ (unit + 0x9e37), FNV_PRIME) ^ (a >>> 15);
+  }
+  lanes.a = a;
+  lanes.b = b;
+  readWord(text.length, lanes);
+}
+
+function readWord(word: number, lanes: Lanes): void {
+  lanes.a = Math.imul(mixed(lanes.a ^ word), FNV_PRIME);
+  lanes.b = Math.imul(mixed(lanes.b ^ (word + 0x9e37)), FNV_PRIME) ^ (lanes.a >>> 15);
+}
+
+/** Spreads every bit over the word (the finaliser of MurmurHash3). */
+function mixed(word: number): number {
+  let h = word;
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+  return h ^ (h >>> 16);
+}
+
 function hex32(n: number): string {
   return (n >>> 0).toString(16).padStart(8, '0');
 }

@@ -38,6 +38,34 @@ describe('Table', () => {
     }));
   });
 
+  test('every version stays what it was, however many came after it, and can be changed again', () => {
+    fc.assert(fc.property(fc.array(fc.array(change, {maxLength: 3}), {minLength: 1, maxLength: 12}), fc.array(fc.nat(), {maxLength: 6}), (steps, picks) => {
+      const first = Table.empty<Row>({colour: (row) => [row.colour]});
+      const versions: {table: Table<Row>; model: ReadonlyMap<string, Row>}[] = [{table: first, model: new Map()}];
+      const grow = (from: number, step: readonly (readonly [string, Row | null])[]): void => {
+        const base = versions[from % versions.length];
+        if (base === undefined) return;
+        const model = new Map(base.model);
+        for (const [key, row] of step) {
+          if (row === null) model.delete(key);
+          else model.set(key, row);
+        }
+        versions.push({table: base.table.with(step), model});
+      };
+      for (const [i, step] of steps.entries()) grow(versions.length - 1 - (i % 5 === 4 ? 1 : 0), step);
+      for (const [i, pick] of picks.entries()) grow(pick, steps[i % steps.length] ?? []);
+      for (const {table, model} of versions) {
+        expect(new Map(table)).toEqual(model);
+        expect(table.size).toBe(model.size);
+        expect([...table.indexValues('colour')].sort()).toEqual([...new Set([...model.values()].map(({colour}) => colour))].sort());
+        for (const key of ['a', 'b', 'ns/f']) expect(table.get(key)).toEqual(model.get(key));
+        for (const colour of ['red', 'green']) {
+          expect([...table.keysBy('colour', colour)].sort()).toEqual([...model].filter(([, row]) => row.colour === colour).map(([key]) => key).sort());
+        }
+      }
+    }));
+  });
+
   test('a change to the same row object, or a removal of nothing, gives the same table', () => {
     const row = {colour: 'red', n: 1};
     const table = Table.empty<Row>().with([['a', row]]);

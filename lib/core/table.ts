@@ -1,6 +1,7 @@
-// An immutable table: key → value, with secondary indexes. A change copies the touched buckets, not the table.
-
-const BUCKETS = 64;
+// A table of rows, key → value, with secondary indexes. Every version of it stays readable; a change costs what it changes.
+//
+// The newest version owns the rows. A change is made in place, and the version before it keeps what it had instead: the rows that
+// are others now. Reading an old version looks there first. Nothing points from new to old, so a version that nobody holds is gone.
 
 /** Which index keys a row has; an index finds rows by them. */
 export type IndexSpec<V> = Readonly<Record<string, (value: V, key: string) => readonly string[]>>;
@@ -8,78 +9,111 @@ export type IndexSpec<V> = Readonly<Record<string, (value: V, key: string) => re
 /** null = the row is gone. */
 export type RowChange<V> = readonly [key: string, value: V | null];
 
-type Buckets<V> = readonly ReadonlyMap<string, V>[];
-
 const NO_KEYS: ReadonlySet<string> = new Set();
 
-/** Iteration order is not part of the content: sort where it matters. */
+/** The rows of the newest version, and its indexes: index name → index key → keys of rows. */
+interface Rows<V> {
+  readonly byKey: Map<string, V>;
+  readonly indexes: readonly Index<V>[];
+}
+
+interface Index<V> {
+  readonly name: string;
+  readonly keysOf: (value: V, key: string) => readonly string[];
+  readonly byValue: Map<string, Set<string>>;
+}
+
+/** What an old version has that the newer one has not; undefined = no such row. */
+interface Before<V> {
+  readonly newer: Table<V>;
+  readonly rows: ReadonlyMap<string, V | undefined>;
+}
+
+/** Iteration order is not part of the content: sort where it matters. What `keysBy` gives is good until the next change. */
 export class Table<V> implements ReadonlyMap<string, V> {
   readonly size: number;
-  readonly #indexSpec: IndexSpec<V>;
-  readonly #buckets: Buckets<V>;
-  readonly #indexes: Readonly<Record<string, Table<ReadonlySet<string>>>>;
+  readonly #spec: IndexSpec<V>;
+  #content: Rows<V> | Before<V>;
 
-  private constructor(indexSpec: IndexSpec<V>, buckets: Buckets<V>, size: number, indexes: Readonly<Record<string, Table<ReadonlySet<string>>>>) {
-    this.#indexSpec = indexSpec;
-    this.#buckets = buckets;
-    this.size = size;
-    this.#indexes = indexes;
+  private constructor(spec: IndexSpec<V>, rows: Rows<V>) {
+    this.#spec = spec;
+    this.#content = rows;
+    this.size = rows.byKey.size;
   }
 
-  static empty<V>(indexSpec: IndexSpec<V> = {}): Table<V> {
-    const indexes = Object.keys(indexSpec).map((name) => [name, Table.empty<ReadonlySet<string>>()] as const);
-    return new Table<V>(indexSpec, Array.from({length: BUCKETS}, () => new Map<string, V>()), 0, Object.fromEntries(indexes));
+  static empty<V>(spec: IndexSpec<V> = {}): Table<V> {
+    return new Table<V>(spec, noRows(spec));
   }
 
   get(key: string): V | undefined {
-    return this.#buckets[bucketOf(key)]?.get(key);
+    const content = this.#content;
+    if ('byKey' in content) return content.byKey.get(key);
+    const {newest, rows} = this.#settle(content);
+    return rows.has(key) ? rows.get(key) : newest.byKey.get(key);
   }
 
   has(key: string): boolean {
-    return this.#buckets[bucketOf(key)]?.has(key) ?? false;
+    return this.get(key) !== undefined;
   }
 
   /** Keys of the rows with `value` in index `name`. */
   keysBy(name: string, value: string): ReadonlySet<string> {
-    return this.#indexes[name]?.get(value) ?? NO_KEYS;
+    const content = this.#content;
+    if ('byKey' in content) return indexOf(content, name)?.byValue.get(value) ?? NO_KEYS;
+    const {newest, rows} = this.#settle(content);
+    const index = indexOf(newest, name);
+    const keys = new Set(index?.byValue.get(value));
+    for (const [key, row] of rows) {
+      if (row !== undefined && index?.keysOf(row, key).includes(value) === true) keys.add(key);
+      else keys.delete(key);
+    }
+    return keys;
   }
 
   /** Every value of index `name` that some row has. */
   indexValues(name: string): Iterable<string> {
-    return this.#indexes[name]?.keys() ?? [];
+    const content = this.#content;
+    if ('byKey' in content) return indexOf(content, name)?.byValue.keys() ?? [];
+    const {newest, rows} = this.#settle(content);
+    const index = indexOf(newest, name);
+    const touched = [...rows].flatMap(([key, row]) => (row === undefined ? [] : index?.keysOf(row, key) ?? []));
+    return [...new Set([...index?.byValue.keys() ?? [], ...touched])].filter((value) => this.keysBy(name, value).size > 0);
   }
 
   with(changes: Iterable<RowChange<V>>): Table<V> {
-    const edit = new BucketEdit(this.#buckets, this.size);
-    const indexEdits = new Map<string, IndexEdit>();
+    const content = this.#content;
+    const rows = 'byKey' in content ? content : this.#copy();
+    const before = new Map<string, V | undefined>();
     for (const [key, value] of changes) {
-      const before = edit.get(key);
-      if (value === null ? before === undefined : before === value) continue;
-      if (value === null) edit.delete(key);
-      else edit.set(key, value);
-      for (const [name, indexKeys] of Object.entries(this.#indexSpec)) {
-        const indexEdit = indexEdits.get(name) ?? new IndexEdit(this.#indexes[name] ?? Table.empty());
-        indexEdits.set(name, indexEdit);
-        if (before !== undefined) for (const indexKey of indexKeys(before, key)) indexEdit.remove(indexKey, key);
-        if (value !== null) for (const indexKey of indexKeys(value, key)) indexEdit.add(indexKey, key);
-      }
+      const held = rows.byKey.get(key);
+      if (value === null ? held === undefined : held === value) continue;
+      if (!before.has(key)) before.set(key, held);
+      setRow(rows, key, held, value);
     }
-    if (!edit.changed) return this;
-    const indexes: Record<string, Table<ReadonlySet<string>>> = {...this.#indexes};
-    for (const [name, indexEdit] of indexEdits) indexes[name] = indexEdit.commit();
-    return new Table(this.#indexSpec, edit.buckets, edit.size, indexes);
+    if (before.size === 0) return this;
+    const next = new Table(this.#spec, rows);
+    // A copy took nothing from this version; what had no rows needs none to be put back.
+    if (rows === content) this.#content = this.size === 0 ? noRows(this.#spec) : {newer: next, rows: before};
+    return next;
   }
 
   * entries(): MapIterator<[string, V]> {
-    for (const bucket of this.#buckets) yield* bucket.entries();
+    const content = this.#content;
+    if ('byKey' in content) {
+      yield* content.byKey;
+      return;
+    }
+    const {newest, rows} = this.#settle(content);
+    for (const entry of newest.byKey) if (!rows.has(entry[0])) yield entry;
+    for (const [key, row] of rows) if (row !== undefined) yield [key, row];
   }
 
   * keys(): MapIterator<string> {
-    for (const bucket of this.#buckets) yield* bucket.keys();
+    for (const [key] of this.entries()) yield key;
   }
 
   * values(): MapIterator<V> {
-    for (const bucket of this.#buckets) yield* bucket.values();
+    for (const [, value] of this.entries()) yield value;
   }
 
   [Symbol.iterator](): MapIterator<[string, V]> {
@@ -89,81 +123,54 @@ export class Table<V> implements ReadonlyMap<string, V> {
   forEach(visit: (value: V, key: string, map: ReadonlyMap<string, V>) => void): void {
     for (const [key, value] of this.entries()) visit(value, key, this);
   }
-}
 
-/** Copies a bucket the first time it is written. */
-class BucketEdit<V> {
-  size: number;
-  readonly buckets: ReadonlyMap<string, V>[];
-  readonly #own = new Map<number, Map<string, V>>();
-
-  constructor(buckets: Buckets<V>, size: number) {
-    this.buckets = [...buckets];
-    this.size = size;
-  }
-
-  get changed(): boolean {
-    return this.#own.size > 0;
-  }
-
-  get(key: string): V | undefined {
-    return this.buckets[bucketOf(key)]?.get(key);
-  }
-
-  set(key: string, value: V): void {
-    const bucket = this.#ownBucket(bucketOf(key));
-    if (!bucket.has(key)) this.size++;
-    bucket.set(key, value);
-  }
-
-  delete(key: string): void {
-    if (this.#ownBucket(bucketOf(key)).delete(key)) this.size--;
-  }
-
-  #ownBucket(index: number): Map<string, V> {
-    let bucket = this.#own.get(index);
-    if (bucket === undefined) {
-      bucket = new Map(this.buckets[index]);
-      this.#own.set(index, bucket);
-      this.buckets[index] = bucket;
+  /** The differences of an old version against the newest: steps in between are passed once, and never again. */
+  #settle(content: Before<V>): {readonly newest: Rows<V>; readonly rows: ReadonlyMap<string, V | undefined>} {
+    let {newer} = content;
+    let next = newer.#content;
+    if ('byKey' in next) return {newest: next, rows: content.rows};
+    const rows = new Map(content.rows);
+    while (!('byKey' in next)) {
+      for (const [key, row] of next.rows) if (!rows.has(key)) rows.set(key, row);
+      ({newer} = next);
+      next = newer.#content;
     }
-    return bucket;
+    this.#content = {newer, rows};
+    return {newest: next, rows};
+  }
+
+  #copy(): Rows<V> {
+    const rows = noRows(this.#spec);
+    for (const [key, value] of this.entries()) setRow(rows, key, undefined, value);
+    return rows;
   }
 }
 
-/** Collects the membership changes of one index, so that each set is copied once. */
-class IndexEdit {
-  readonly #table: Table<ReadonlySet<string>>;
-  readonly #sets = new Map<string, Set<string>>();
+function noRows<V>(spec: IndexSpec<V>): Rows<V> {
+  return {byKey: new Map(), indexes: Object.entries(spec).map(([name, keysOf]) => ({name, keysOf, byValue: new Map()}))};
+}
 
-  constructor(table: Table<ReadonlySet<string>>) {
-    this.#table = table;
-  }
+function indexOf<V>(rows: Rows<V>, name: string): Index<V> | undefined {
+  return rows.indexes.find((index) => index.name === name);
+}
 
-  add(indexKey: string, key: string): void {
-    this.#set(indexKey).add(key);
-  }
-
-  remove(indexKey: string, key: string): void {
-    this.#set(indexKey).delete(key);
-  }
-
-  commit(): Table<ReadonlySet<string>> {
-    return this.#table.with([...this.#sets].map(([indexKey, keys]) => [indexKey, keys.size === 0 ? null : keys]));
-  }
-
-  #set(indexKey: string): Set<string> {
-    let keys = this.#sets.get(indexKey);
-    if (keys === undefined) {
-      keys = new Set(this.#table.get(indexKey));
-      this.#sets.set(indexKey, keys);
-    }
-    return keys;
+function setRow<V>(rows: Rows<V>, key: string, before: V | undefined, after: V | null): void {
+  if (after === null) rows.byKey.delete(key);
+  else rows.byKey.set(key, after);
+  for (const {keysOf, byValue} of rows.indexes) {
+    if (before !== undefined) for (const value of keysOf(before, key)) removeKey(byValue, value, key);
+    if (after !== null) for (const value of keysOf(after, key)) addKey(byValue, value, key);
   }
 }
 
-function bucketOf(key: string): number {
-  let hash = 0;
-  for (let i = 0; i < key.length; i++) hash = (Math.imul(hash, 31) + key.charCodeAt(i)) | 0;
-  return (hash ^ (hash >>> 16)) & (BUCKETS - 1);
+function addKey(byValue: Map<string, Set<string>>, value: string, key: string): void {
+  const keys = byValue.get(value);
+  if (keys === undefined) byValue.set(value, new Set([key]));
+  else keys.add(key);
+}
+
+function removeKey(byValue: Map<string, Set<string>>, value: string, key: string): void {
+  const keys = byValue.get(value);
+  keys?.delete(key);
+  if (keys?.size === 0) byValue.delete(value);
 }

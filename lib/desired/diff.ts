@@ -1,14 +1,36 @@
 // NodeState × NodeState → Delta, and back. Versions are content hashes: equal content is never sent again.
 
-import {contentHash} from '../core/hash.js';
-import {canonicalJson} from '../core/order.js';
+import {contentHash, valueHash} from '../core/hash.js';
 import type {Delta, NodeState, Resource, ResourceKind, ResourceName, ResourceTypes} from './node-state.js';
 import {resourceId} from './node-state.js';
 import {compareForAdd, compareForRemove} from './order.js';
 
 /** The one way to make a resource: its version follows from its value. */
 export function resource<K extends ResourceKind>(kind: K, key: string, value: ResourceTypes[K]): Resource {
-  return {kind, key, version: contentHash(canonicalJson(value)), value} as Resource;
+  return new HashedResource(kind, key, value) as Resource;
+}
+
+/** Most resources are made for nodes that have no session at the moment: the hash waits until somebody asks for it. */
+class HashedResource<K extends ResourceKind> {
+  readonly kind: K;
+  readonly key: string;
+  readonly value: ResourceTypes[K];
+  #version = '';
+
+  constructor(kind: K, key: string, value: ResourceTypes[K]) {
+    this.kind = kind;
+    this.key = key;
+    this.value = value;
+  }
+
+  get version(): string {
+    if (this.#version === '') this.#version = valueHash(this.value);
+    return this.#version;
+  }
+
+  toJSON(): ResourceName & {readonly version: string; readonly value: ResourceTypes[K]} {
+    return {kind: this.kind, key: this.key, version: this.version, value: this.value};
+  }
 }
 
 /**

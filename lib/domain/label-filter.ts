@@ -54,8 +54,21 @@ export function identityLabels(sources: PodLabelSources): Labels {
   return new Labels(kept);
 }
 
+/** What was asked before: keys are few, and whatever label set is made asks for all of its own. */
+const RELEVANT = new Map<string, boolean>();
+const RELEVANT_MAX = 10_000;
+
 /** Longest include against shortest exclude; a key that nothing excludes is kept. */
 export function isIdentityRelevant(key: string): boolean {
+  const known = RELEVANT.get(key);
+  if (known !== undefined) return known;
+  const relevant = isRelevantByRules(key);
+  if (RELEVANT.size >= RELEVANT_MAX) RELEVANT.clear();
+  RELEVANT.set(key, relevant);
+  return relevant;
+}
+
+function isRelevantByRules(key: string): boolean {
   let include = 0;
   let exclude = Number.POSITIVE_INFINITY;
   for (const rule of DEFAULT_RULES) {

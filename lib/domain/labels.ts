@@ -28,10 +28,13 @@ export class Labels {
   readonly all: readonly Label[];
   /** Canonical text: equal sets have equal keys. */
   readonly key: string;
+  readonly #texts: readonly string[];
 
   constructor(labels: Iterable<Label>) {
-    this.all = [...labels].sort((a, b) => compareStrings(formatLabel(a), formatLabel(b)));
-    this.key = this.all.map(formatLabel).join(';');
+    const sorted = Array.from(labels, (label): [string, Label] => [formatLabel(label), label]).sort(([a], [b]) => compareStrings(a, b));
+    this.all = sorted.map(([, label]) => label);
+    this.#texts = sorted.map(([text]) => text);
+    this.key = this.#texts.join(';');
   }
 
   static parse(texts: Iterable<string>): Labels {
@@ -43,7 +46,8 @@ export class Labels {
     return this.all.filter((label) => label.key === key && (source === 'any' || label.source === source)).map((label) => label.value);
   }
 
-  format(): string[] {
-    return this.all.map(formatLabel);
+  /** The same list every time. */
+  format(): readonly string[] {
+    return this.#texts;
   }
 }

@@ -22,21 +22,18 @@ export interface Selector {
 
 /** `NotIn` and `DoesNotExist` match when the key is absent, as in Kubernetes. */
 export function matches(selector: Selector, labels: Labels): boolean {
-  return selector.requirements.every((requirement) => requirementHolds(requirement, labels));
+  for (const requirement of selector.requirements) if (!requirementHolds(requirement, labels)) return false;
+  return true;
 }
 
-function requirementHolds(requirement: Requirement, labels: Labels): boolean {
-  const values = labels.valuesOf(requirement.source, requirement.key);
-  switch (requirement.operator) {
-    case 'Exists':
-      return values.length > 0;
-    case 'DoesNotExist':
-      return values.length === 0;
-    case 'In':
-      return values.some((value) => requirement.values.includes(value));
-    case 'NotIn':
-      return !values.some((value) => requirement.values.includes(value));
+/** The innermost step of every compile: it makes nothing. */
+function requirementHolds({source, key, operator, values}: Requirement, labels: Labels): boolean {
+  const byValue = operator === 'In' || operator === 'NotIn';
+  const wanted = operator === 'In' || operator === 'Exists';
+  for (const label of labels.all) {
+    if (label.key === key && (source === 'any' || label.source === source) && (!byValue || values.includes(label.value))) return wanted;
   }
+  return !wanted;
 }
 
 /** The selector with sorted, distinct requirements and values. */
