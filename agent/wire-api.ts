@@ -1,5 +1,6 @@
 // What the agent's socket and its metrics say, read from the parts at the time of asking.
 
+import {hidePasswords} from '../lib/core/redact.js';
 import {single} from '../lib/desired/tables.js';
 import {allResources} from '../lib/desired/tables.js';
 import type {AgentEndpoint, AgentIdentity, AgentNode, AgentStatus, PolicyOriginsOf} from '../lib/domain/agent-api.js';
@@ -125,7 +126,7 @@ export class AgentView implements EventNames {
 
   state(): unknown {
     const {held} = this.#parts.engine;
-    return {version: held.version, resources: [...allResources(held.tables)], undecodable: [...held.undecodable.values()]};
+    return {version: held.version, resources: [...allResources(held.tables)].map((item) => (item.kind === 'speaker' ? hidePasswords(item) : item)), undecodable: [...held.undecodable.values()]};
   }
 
   maps(): readonly {name: string; entries: number; maxEntries: number; writes: number; pending: number}[] {

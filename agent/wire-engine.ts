@@ -47,6 +47,9 @@ export interface EngineParts {
   readonly onInstalled: (installed: Installed, seconds: number | null) => void;
 }
 
+/** A speaker that this agent cannot read withdraws nothing. */
+const UNREADABLE_SPEAKER: Speaker = {instances: [], source: null, holds: [{instance: null, peer: null, reason: 'the operator’s speaker cannot be read by this agent'}]};
+
 export class NodeEngine implements DesiredState {
   readonly #options: EngineOptions;
   readonly #parts: EngineParts;
@@ -197,7 +200,7 @@ export class NodeEngine implements DesiredState {
       this.#round = null;
       return true;
     }
-    this.#setSpeaker(compiled.kernel.speaker);
+    this.#setSpeaker(held.undecodable.has('speaker/speaker') ? UNREADABLE_SPEAKER : compiled.kernel.speaker);
     const {holds} = compiled.kernel;
     this.#hasMasquerade ??= this.#parts.hasMasquerade();
     const state = this.#hasMasquerade ? compiled.kernel : {...compiled.kernel, holds: holds.filter(({map}) => map !== 'cilium_ipmasq_v4')};

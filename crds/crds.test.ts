@@ -11,7 +11,7 @@ const files = [...renderCrds()];
 const schemas = new CrdSchemas();
 
 describe('files', () => {
-  test('there are nine', () => expect(files.map(([file]) => file)).toHaveLength(9));
+  test('there are fourteen', () => expect(files.map(([file]) => file)).toHaveLength(14));
 
   test.each(files)('%s is what the source says', async (file, content) => {
     expect(await readFile(join(import.meta.dirname, '../../crds', file), 'utf8')).toBe(content);

@@ -1,8 +1,6 @@
-// Schemas of the kinds that are not policies: identities, endpoints, nodes, BGP peering.
+// Schemas of the kinds that are neither policies nor BGP's: identities, endpoints, nodes.
 
-import {
-  AGE, cidr, conditions, crd, flag, int32, int64, integer, labelSelector, list, map, object, oneOfWords, opaque, root, text, type Schema,
-} from './schema-parts.js';
+import {AGE, cidr, crd, flag, int64, integer, list, map, object, oneOfWords, opaque, root, text, type Schema} from './schema-parts.js';
 
 export const ciliumIdentity = crd({
   kind: 'CiliumIdentity', plural: 'ciliumidentities', shortNames: ['ciliumid'], categories: ['cilium'], scope: 'Cluster', version: 'v2',
@@ -157,78 +155,4 @@ export const ciliumNode = crd({
   ],
   statusSubresource: true,
   schema: root('A node of the network, named like its Node.', {'spec*': nodeSpec(), status: nodeStatus()}),
-});
-
-const AFIS = ['ipv4', 'ipv6', 'l2vpn', 'ls', 'opaque'];
-const SAFIS = [
-  'unicast', 'multicast', 'mpls_label', 'encapsulation', 'vpls', 'evpn', 'ls', 'sr_policy', 'mup', 'mpls_vpn', 'mpls_vpn_multicast',
-  'route_target_constraints', 'flowspec_unicast', 'flowspec_vpn', 'key_value',
-];
-const WELL_KNOWN_COMMUNITIES = [
-  'internet', 'planned-shut', 'accept-own', 'route-filter-translated-v4', 'route-filter-v4', 'route-filter-translated-v6', 'route-filter-v6',
-  'llgr-stale', 'no-llgr', 'blackhole', 'no-export', 'no-advertise', 'no-export-subconfed', 'no-peer',
-];
-/** u16, and u32 in decimal, without leading zeros. */
-const U16 = '([0-9]|[1-9][0-9]{1,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])';
-const U32 = '([0-9]|[1-9][0-9]{1,8}|[1-3][0-9]{9}|4[0-1][0-9]{8}|42[0-8][0-9]{7}|429[0-3][0-9]{6}|4294[0-8][0-9]{5}|42949[0-5][0-9]{4}'
-  + '|429496[0-6][0-9]{3}|4294967[0-1][0-9]{2}|42949672[0-8][0-9]|429496729[0-5])';
-const ASN = {minimum: 0, maximum: 4294967295};
-
-function pathAttributes(): Schema {
-  return object('Attributes of some of the advertised paths.', {
-    communities: object('Communities that are added.', {
-      large: list('Large communities: `global:local:local`.', {type: 'string', pattern: `^${U32}:${U32}:${U32}$`}),
-      standard: list('Communities: `asn:value`, or a 32-bit number.', {type: 'string', pattern: `^${U16}:${U16}$|^${U32}$`}),
-      wellKnown: list('Communities by name.', {type: 'string', enum: WELL_KNOWN_COMMUNITIES}),
-    }),
-    localPreference: int64('LOCAL_PREF towards peers of the same autonomous system.', {minimum: 0, maximum: 4294967295}),
-    selector: labelSelector('Which of them; all when absent.'),
-    'selectorType*': oneOfWords('Kind of object that the paths come from.', ['PodCIDR', 'CiliumLoadBalancerIPPool', 'CiliumPodIPPool']),
-  });
-}
-
-function neighbor(): Schema {
-  return object('One BGP peer.', {
-    advertisedPathAttributes: list('Attributes of advertised paths.', pathAttributes()),
-    authSecretRef: text('Secret with the TCP MD5 password, key `password`.'),
-    connectRetryTimeSeconds: int32('Time between attempts to connect.', 1, 2147483647, {default: 120}),
-    eBGPMultihopTTL: int32('Hops to a peer of another autonomous system; 1 = a direct neighbour.', 1, 255, {default: 1}),
-    families: list('Address families; IPv4 and IPv6 unicast when absent.', object('One family.', {
-      advertisements: labelSelector('Only for the newer BGP kinds; ignored here.'),
-      'afi*': oneOfWords('Address family.', AFIS), 'safi*': oneOfWords('Subsequent address family.', SAFIS),
-    })),
-    gracefulRestart: object('Graceful restart (RFC 4724).', {
-      'enabled*': flag('Whether it is offered.'),
-      restartTimeSeconds: int32('How long the peer keeps our paths.', 1, 4095, {default: 120}),
-    }),
-    holdTimeSeconds: int32('Silence after which the session is over.', 3, 65535, {default: 90}),
-    keepAliveTimeSeconds: int32('Time between keepalives.', 1, 65535, {default: 30}),
-    'peerASN*': int64('Autonomous system of the peer.', ASN),
-    'peerAddress*': cidr('Address of the peer with a length; only the address counts.'),
-    peerPort: int32('TCP port of the peer.', 1, 65535, {default: 179}),
-  });
-}
-
-function virtualRouter(): Schema {
-  return object('One BGP instance on each selected node.', {
-    exportPodCIDR: flag('Whether the PodCIDRs of the node are advertised.', {default: false}),
-    'localASN*': int64('Our autonomous system.', ASN),
-    'neighbors*': list('Its peers.', neighbor(), {minItems: 1}),
-    podIPPoolSelector: labelSelector('CiliumPodIPPools whose prefixes are advertised; none when absent.'),
-    serviceAdvertisements: list('Which addresses of the selected Services are advertised.',
-      {type: 'string', enum: ['LoadBalancerIP', 'ClusterIP', 'ExternalIP']}, {default: ['LoadBalancerIP']}),
-    serviceSelector: labelSelector('Services whose addresses are advertised; none when absent.'),
-  });
-}
-
-export const ciliumBGPPeeringPolicy = crd({
-  kind: 'CiliumBGPPeeringPolicy', plural: 'ciliumbgppeeringpolicies', shortNames: ['bgpp'], categories: ['cilium', 'ciliumbgp'],
-  scope: 'Cluster', version: 'v2alpha1', columns: [AGE], statusSubresource: true,
-  schema: root('Which BGP sessions the selected nodes have, and what they advertise.', {
-    spec: object('The sessions.', {
-      nodeSelector: labelSelector('The nodes; all when absent.'),
-      'virtualRouters*': list('BGP instances.', virtualRouter(), {minItems: 1}),
-    }),
-    status: object('What became of it. Not in Cilium.', {conditions: conditions('Whether it is understood and in force.')}),
-  }),
 });

@@ -3,12 +3,20 @@
 import {writeFile} from 'node:fs/promises';
 import {join} from 'node:path';
 import {stringify} from 'yaml';
-import {ciliumBGPPeeringPolicy, ciliumCIDRGroup, ciliumEndpoint, ciliumIdentity, ciliumNode} from './kind-schemas.js';
+import {
+  ciliumBGPAdvertisement, ciliumBGPClusterConfig, ciliumBGPNodeConfig, ciliumBGPNodeConfigOverride, ciliumBGPPeerConfig, ciliumBGPPeeringPolicy,
+} from './bgp-schemas.js';
+import {ciliumCIDRGroup, ciliumEndpoint, ciliumIdentity, ciliumNode} from './kind-schemas.js';
 import {ciliumLoadBalancerIPPool, ciliumPodIPPool} from './pool-schemas.js';
 import {ciliumClusterwideNetworkPolicy, ciliumNetworkPolicy} from './rule-schema.js';
 import type {Schema} from './schema-parts.js';
 
 const CRDS: Readonly<Record<string, Schema>> = {
+  'ciliumbgpadvertisements.yaml': ciliumBGPAdvertisement,
+  'ciliumbgpclusterconfigs.yaml': ciliumBGPClusterConfig,
+  'ciliumbgpnodeconfigoverrides.yaml': ciliumBGPNodeConfigOverride,
+  'ciliumbgpnodeconfigs.yaml': ciliumBGPNodeConfig,
+  'ciliumbgppeerconfigs.yaml': ciliumBGPPeerConfig,
   'ciliumbgppeeringpolicies.yaml': ciliumBGPPeeringPolicy,
   'ciliumcidrgroups.yaml': ciliumCIDRGroup,
   'ciliumclusterwidenetworkpolicies.yaml': ciliumClusterwideNetworkPolicy,

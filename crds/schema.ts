@@ -4,9 +4,12 @@
 import {Ajv, type ErrorObject, type ValidateFunction} from 'ajv';
 import {Environment} from '@marcbachmann/cel-js';
 import {RE2JS} from 're2js';
-import {parseInterfaceAddress} from '../lib/core/ip.js';
+import {parseAddress, parseInterfaceAddress} from '../lib/core/ip.js';
 import {canonicalJson} from '../lib/core/order.js';
-import {ciliumBGPPeeringPolicy, ciliumCIDRGroup, ciliumEndpoint, ciliumIdentity, ciliumNode} from './kind-schemas.js';
+import {
+  ciliumBGPAdvertisement, ciliumBGPClusterConfig, ciliumBGPNodeConfig, ciliumBGPNodeConfigOverride, ciliumBGPPeerConfig, ciliumBGPPeeringPolicy,
+} from './bgp-schemas.js';
+import {ciliumCIDRGroup, ciliumEndpoint, ciliumIdentity, ciliumNode} from './kind-schemas.js';
 import {ciliumLoadBalancerIPPool, ciliumPodIPPool} from './pool-schemas.js';
 import {ciliumClusterwideNetworkPolicy, ciliumNetworkPolicy} from './rule-schema.js';
 import type {Schema} from './schema-parts.js';
@@ -23,12 +26,15 @@ export type SchemaResult =
 
 export type CrdKind =
   | 'CiliumNetworkPolicy' | 'CiliumClusterwideNetworkPolicy' | 'CiliumIdentity' | 'CiliumEndpoint' | 'CiliumNode' | 'CiliumBGPPeeringPolicy' | 'CiliumCIDRGroup'
-  | 'CiliumLoadBalancerIPPool' | 'CiliumPodIPPool';
+  | 'CiliumLoadBalancerIPPool' | 'CiliumPodIPPool'
+  | 'CiliumBGPClusterConfig' | 'CiliumBGPPeerConfig' | 'CiliumBGPAdvertisement' | 'CiliumBGPNodeConfig' | 'CiliumBGPNodeConfigOverride';
 
 const SCHEMAS: Readonly<Record<CrdKind, Schema>> = {
   CiliumNetworkPolicy: ciliumNetworkPolicy, CiliumClusterwideNetworkPolicy: ciliumClusterwideNetworkPolicy, CiliumIdentity: ciliumIdentity,
   CiliumEndpoint: ciliumEndpoint, CiliumNode: ciliumNode, CiliumBGPPeeringPolicy: ciliumBGPPeeringPolicy, CiliumCIDRGroup: ciliumCIDRGroup,
   CiliumLoadBalancerIPPool: ciliumLoadBalancerIPPool, CiliumPodIPPool: ciliumPodIPPool,
+  CiliumBGPClusterConfig: ciliumBGPClusterConfig, CiliumBGPPeerConfig: ciliumBGPPeerConfig, CiliumBGPAdvertisement: ciliumBGPAdvertisement,
+  CiliumBGPNodeConfig: ciliumBGPNodeConfig, CiliumBGPNodeConfigOverride: ciliumBGPNodeConfigOverride,
 };
 
 export function isCrdKind(kind: string): kind is CrdKind {
@@ -63,6 +69,7 @@ function compileSchema(crd: Schema): ValidateFunction {
     strict: false, useDefaults: true, allErrors: true, inlineRefs: false, validateFormats: true, verbose: true,
     formats: {
       'cidr': (value: string) => parseInterfaceAddress(value) !== null,
+      'ipv4': (value: string) => parseAddress(value)?.family === 4,
       'date-time': /^\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(\.\d+)?([Zz]|[+-]\d{2}:\d{2})$/,
       'int32': {type: 'number', validate: (value: number) => Number.isInteger(value) && value >= -(2 ** 31) && value < 2 ** 31},
       'int64': {type: 'number', validate: (value: number) => Number.isInteger(value)},

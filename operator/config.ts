@@ -21,6 +21,7 @@ export const OPTIONS = {
   'allow-localhost': {kind: 'string', default: 'auto', values: ['always', 'policy', 'auto'], group: CLUSTER, help: 'whether a node’s own host reaches its pods without a rule (auto: always)'},
   'invalid-policy': {kind: 'string', default: 'isolate', values: ['isolate', 'ignore'], group: CLUSTER, help: 'what a refused policy does to its subjects'},
   'ip-masq-configmap': {kind: 'string', default: 'kube-system/ip-masq-agent', pattern: '^[^/]+/[^/]+$', group: CLUSTER, help: 'NAMESPACE/NAME of the masquerading rules'},
+  'bgp-secrets-namespace': {kind: 'string', default: 'kube-system', pattern: '^[^/]+$', group: CLUSTER, help: 'where the Secrets lie that BGP objects name for passwords; only those named are read'},
   'install-crds': {kind: 'boolean', default: true, group: CLUSTER, help: 'create and upgrade the CustomResourceDefinitions'},
   listen: {kind: 'string', default: '0.0.0.0:4240', pattern: ':\\d+$', group: SERVING, help: 'gRPC for agents'},
   'http-listen': {kind: 'string', default: '127.0.0.1:9963', group: SERVING, help: '/healthz /readyz /metrics /debug'},

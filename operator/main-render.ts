@@ -11,8 +11,9 @@ import {decoders} from './model/decoders.js';
 import {applyBatch, emptyTables} from './model/tables.js';
 import type {Batch, Change} from './watch/feed-types.js';
 import {startFileFeed} from './watch/files.js';
+import type {KindOptions} from './watch/kinds.js';
 import {compileOptions, decoderOptions} from './wire.js';
-import {loadAdmission, masqueradeConfigMap} from './wire-source.js';
+import {kindOptions, loadAdmission} from './wire-source.js';
 
 export async function renderCommand(argv: readonly string[]): Promise<void> {
   const result = await loadRenderConfig(argv);
@@ -22,7 +23,7 @@ export async function renderCommand(argv: readonly string[]): Promise<void> {
   }
   const config = result.value;
   if (config.input.length === 0) throw new StentorError('CONFIG_INVALID', '--input is required', {hint: 'see --help'});
-  const batch = await readOnce(config.input, {ipMasqConfigMap: masqueradeConfigMap(config)});
+  const batch = await readOnce(config.input, kindOptions(config));
   const store = new DesiredStore();
   const compiler = new Compiler(compileOptions(config));
   const first = applyBatch(emptyTables(), batch, decoders(decoderOptions(config)));
@@ -38,7 +39,7 @@ export async function renderCommand(argv: readonly string[]): Promise<void> {
 }
 
 /** Everything in the files, as one batch. */
-async function readOnce(inputs: readonly string[], kinds: {readonly ipMasqConfigMap: {readonly namespace: string; readonly name: string}}): Promise<Batch> {
+async function readOnce(inputs: readonly string[], kinds: KindOptions): Promise<Batch> {
   const admit = await loadAdmission();
   const stop = new AbortController();
   const changes: Change[] = [];

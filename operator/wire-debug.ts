@@ -1,6 +1,7 @@
 // What /debug shows: every table, what each node should hold, the sessions, the policies.
 
 import {sortedEntries} from '../lib/core/order.js';
+import {hidePasswords} from '../lib/core/redact.js';
 import type {DesiredStore} from './desired/store.js';
 import {renderState} from './desired/assemble.js';
 import type {StreamServer} from './stream/server.js';
@@ -23,11 +24,11 @@ export function debugView(parts: DebugParts, path: string): unknown {
     case 'tables': {
       if (name === '') return Object.fromEntries(Object.entries(engine.tables).map(([table, rows]) => [table, rows.size]));
       const table = Object.entries(engine.tables).find(([key]) => key === name)?.[1];
-      return table === undefined ? null : Object.fromEntries(sortedEntries<unknown>(table));
+      return table === undefined ? null : visible(name, Object.fromEntries(sortedEntries<unknown>(table)));
     }
     case 'nodes':
       if (name === '') return store.nodeNames().sort();
-      return store.nodeNames().includes(name) ? {revision: store.revision, ...renderState(store.nodeState(name))} : null;
+      return store.nodeNames().includes(name) ? hidePasswords({revision: store.revision, ...renderState(store.nodeState(name))}) : null;
     case 'sessions':
       return server.sessions().map((session) => ({...session.status, peers: engine.peers.get(session.node) ?? []}));
     case 'policies':
@@ -38,12 +39,17 @@ export function debugView(parts: DebugParts, path: string): unknown {
       return {problems, ...Object.fromEntries(Object.entries({identities, nodes, endpoints, policyStatuses, events}).map(([key, map]) => [key, Object.fromEntries(sortedEntries<unknown>(map))]))};
     }
     case 'bgp':
-      return {findings: engine.compiler.bgpFindings()};
+      return {findings: engine.compiler.speakers.findings()};
     case 'feed':
       return parts.source.feedStatus();
     default:
       return null;
   }
+}
+
+/** Only this table holds secrets; the others are printed as they are. */
+function visible(table: string, rows: unknown): unknown {
+  return table === 'bgpSecrets' ? hidePasswords(rows) : rows;
 }
 
 function policyView(engine: Engine, key: string, generation: number): Readonly<Record<string, unknown>> {

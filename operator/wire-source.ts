@@ -38,6 +38,8 @@ export interface ClusterSource {
   /** null: what should be written is only kept for looking at. */
   readonly applier: ClusterApplier | null;
   feedStatus(): FeedStatus | null;
+  /** Which Secrets are read from now on. */
+  wantSecrets(names: ReadonlySet<string>): void;
   /** The CA that is kept in the cluster; null when there is no API server. */
   readonly loadCa: (() => Promise<CaMaterial>) | null;
   /** In start order. */
@@ -56,6 +58,10 @@ export function masqueradeConfigMap(config: OperatorConfig): KindOptions['ipMasq
   return namespacedName(config['ip-masq-configmap']);
 }
 
+export function kindOptions(config: OperatorConfig): KindOptions {
+  return {ipMasqConfigMap: masqueradeConfigMap(config), bgpSecretsNamespace: config['bgp-secrets-namespace']};
+}
+
 function namespacedName(text: string): {readonly namespace: string; readonly name: string} {
   const [namespace = '', name = ''] = text.split('/');
   return {namespace, name};
@@ -72,7 +78,7 @@ async function fileSource(config: OperatorConfig, parts: SourceParts): Promise<C
   const admit = await loadAdmission();
   let feed: FileFeed | null = null;
   const output = config.output === '' ? null : config.output;
-  const kinds = {ipMasqConfigMap: masqueradeConfigMap(config)};
+  const kinds = kindOptions(config);
   const watched = new Map<string, WatchedKind>(watchedResources(kinds).map(({kind}) => [kind, kind]));
   // Of what is written only the watched kinds are read back; Events are not.
   const onWritten = (name: string, key: string, object: KubeObject | null): void => {
@@ -85,6 +91,7 @@ async function fileSource(config: OperatorConfig, parts: SourceParts): Promise<C
     applier,
     loadCa: null,
     feedStatus: () => feed?.status() ?? null,
+    wantSecrets: (names) => feed?.wantSecrets(names),
     parts: [
       ...(applier === null ? [] : [applierPart(applier, parts)]),
       {
@@ -117,6 +124,7 @@ async function kubeSource(config: OperatorConfig, parts: SourceParts): Promise<C
     applier,
     loadCa: () => loadOrCreateSecretCa(namespacedName(config['ca-secret']), client, clock.now(), AbortSignal.timeout(CA_TIMEOUT_MS)),
     feedStatus: () => feed?.status() ?? null,
+    wantSecrets: (names) => feed?.wantSecrets(names),
     parts: [
       {name: 'client', start: () => undefined, stop: () => client.close()},
       ...(config['install-crds'] ? [{name: 'crds', start: async (signal: AbortSignal) => void await installCrds({dir: CRDS_DIR}, {client, clock, log}, signal)}] : []),
@@ -124,7 +132,7 @@ async function kubeSource(config: OperatorConfig, parts: SourceParts): Promise<C
       {
         name: 'feed',
         start: (signal) => {
-          feed = startKubeFeed({kinds: {ipMasqConfigMap: masqueradeConfigMap(config)}}, {client, clock, log, onBatch: deliver(applier, parts)}, signal);
+          feed = startKubeFeed({kinds: kindOptions(config)}, {client, clock, log, onBatch: deliver(applier, parts)}, signal);
           feed.done.catch(parts.fail);
         },
       },

@@ -8,6 +8,7 @@ import type {HttpServerHandle} from '../lib/run/http.js';
 import type {Lifecycle, Part} from '../lib/run/lifecycle.js';
 import type {Log} from '../lib/run/log.js';
 import {readKeyMaterial} from '../lib/run/tls.js';
+import {bgpSecretNames} from './compile/bgp-speakers.js';
 import type {CompileOptions} from './compile/graph.js';
 import type {OperatorConfig} from './config.js';
 import {DesiredStore} from './desired/store.js';
@@ -57,7 +58,11 @@ export async function wireOperator(config: OperatorConfig, parts: OperatorParts)
   const store = new DesiredStore();
   // Called back only after the lifecycle was started, when everything below exists.
   const source = await createSource(config, {
-    clock, log, fail, onBatch: (batch) => engine.onBatch(batch), onLeading: (leading, leader) => {
+    clock, log, fail, onBatch: (batch) => {
+      engine.onBatch(batch);
+      source.wantSecrets(bgpSecretNames(engine.tables));
+    },
+    onLeading: (leading, leader) => {
       metrics.leading.set({name: config['lease-name']}, leading ? 1 : 0);
       engine.setLeading(leading);
       server.setLeading(leading, leader);

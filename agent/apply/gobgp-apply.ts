@@ -197,8 +197,9 @@ async function removePeers(run: Run, running: Map<string, RunningPeer>, wanted: 
 async function setPeers(run: Run, running: ReadonlyMap<string, RunningPeer>, wanted: ReadonlyMap<string, PeerIntent>): Promise<void> {
   const {client, counts} = run;
   for (const [address, intent] of wanted) {
-    const before = running.get(address);
-    if (before !== undefined && deepEqual(before.intent, intent)) continue;
+    const known = running.get(address);
+    const before = known === undefined ? undefined : asWanted(known.intent, intent);
+    if (before !== undefined && deepEqual(before, intent)) continue;
     await attempt(run, {peer: address, prefix: ''}, async () => {
       if (before === undefined) {
         await client.AddPeer({peer: peerMessage(intent, run.restarted)});
@@ -207,9 +208,14 @@ async function setPeers(run: Run, running: ReadonlyMap<string, RunningPeer>, wan
       }
       await client.UpdatePeer({peer: peerMessage(intent, false)});
       counts.peersUpdated++;
-      if (onlyTimersOfTheOpen(before.intent, intent)) await client.ResetPeer({address, communication: 'timers changed'});
+      if (onlyTimersOfTheOpen(before, intent)) await client.ResetPeer({address, communication: 'timers changed'});
     });
   }
+}
+
+/** GoBGP names the address that a session uses, also where none was asked for. */
+function asWanted(observed: PeerIntent, wanted: PeerIntent): PeerIntent {
+  return wanted.localAddress === '' ? {...observed, localAddress: ''} : observed;
 }
 
 /** Hold and keepalive are agreed on when a session opens: GoBGP takes new ones, but a running session keeps the old. */

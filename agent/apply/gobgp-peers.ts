@@ -10,6 +10,8 @@ export interface PeerIntent {
   readonly asn: number;
   readonly port: number;
   readonly password: string;
+  /** Empty = the kernel's choice. */
+  readonly localAddress: string;
   readonly timers: {readonly hold: number; readonly keepalive: number; readonly connectRetry: number; readonly idleHold: number};
   /** 0 = GoBGP's default for the kind of peering. */
   readonly multihopTtl: number;
@@ -24,6 +26,8 @@ const IDLE_HOLD_SECONDS = 1;
 /** How long a restarted speaker waits for its peers' End-of-RIB before it speaks; GoBGP's own default is six minutes. */
 const DEFERRAL_SECONDS = 5;
 const DEFAULT_PORT = 179;
+/** Of a TCP MD5 key in Linux. */
+const PASSWORD_BYTES_MAX = 80;
 
 const SESSIONS: Readonly<Record<number, BgpSessionState>> = {
   [api.PeerState.SessionState.SESSION_STATE_IDLE]: 'idle',
@@ -69,6 +73,8 @@ function peerProblem(peer: BgpPeer): string | null {
   if (peer.gracefulRestart.enabled && !within(peer.gracefulRestart.restartSeconds, 1, 4095)) {
     return `graceful restart time ${peer.gracefulRestart.restartSeconds} s is not within 1..4095 s`;
   }
+  if (Buffer.byteLength(peer.password ?? '') > PASSWORD_BYTES_MAX) return `the password is longer than ${PASSWORD_BYTES_MAX} bytes`;
+  if (peer.localAddress !== undefined && canonicalAddress(peer.localAddress) === null) return `${peer.localAddress} is not an address`;
   return peer.families.length === 0 ? 'no address family' : null;
 }
 
@@ -81,7 +87,8 @@ function intentOf(peer: BgpPeer, address: string, localAsn: number): PeerIntent 
     address,
     asn: peer.asn,
     port: peer.port,
-    password: peer.authSecret ?? '',
+    password: peer.password ?? '',
+    localAddress: canonicalAddress(peer.localAddress ?? '') ?? '',
     timers: {
       hold: peer.holdTimeSeconds,
       keepalive: peer.keepaliveSeconds,
@@ -108,7 +115,7 @@ export function peerMessage(intent: PeerIntent, restarted: boolean): api.Peer.$P
         idleHoldTimeAfterReset: timers.idleHold,
       },
     },
-    transport: {remotePort: intent.port},
+    transport: {remotePort: intent.port, ...(intent.localAddress === '' ? {} : {localAddress: intent.localAddress})},
     ...(intent.multihopTtl > 0 ? {ebgpMultihop: {enabled: true, multihopTtl: intent.multihopTtl}} : {}),
     ...(restartSeconds === null ? {} : {gracefulRestart: {
       enabled: true, restartTime: restartSeconds, notificationEnabled: true, deferralTime: DEFERRAL_SECONDS, localRestarting: restarted,
@@ -136,6 +143,7 @@ export function observedIntent(peer: api.Peer.$Properties): PeerIntent {
     asn: peer.conf?.peerAsn ?? 0,
     port: peerPort(peer),
     password: peer.conf?.authPassword ?? '',
+    localAddress: canonicalAddress(peer.transport?.localAddress ?? '') ?? '',
     timers: {
       hold: Number(timers?.holdTime ?? 0),
       keepalive: Number(timers?.keepaliveInterval ?? 0),

@@ -157,7 +157,7 @@ describe('speaker', () => {
     const changes: string[] = [];
     const log: Log = {...silentLog, info: (message, fields) => void changes.push(`${message} ${JSON.stringify(fields)}`)};
     const other = new SpeakerSession({directory: join(folder, 'md5'), command: COMMAND}, {clock: realClock, log});
-    const wanted = speaker([{...EXTERNAL, address: '10.1.6.3', authSecret: 'a secret'}, {...INTERNAL, address: 'fd00::1'}], [
+    const wanted = speaker([{...EXTERNAL, address: '10.1.6.3', authSecret: 'a-secret', password: 'a secret', localAddress: '10.1.6.10'}, {...INTERNAL, address: 'fd00::1'}], [
       advertise('2001:db8:98::/64', {localPreference: 300, communities: [7], largeCommunities: ['1:2:3']}), advertise('10.98.0.0/24'),
       advertise('2001:db8:99::/64', {peers: ['fd00::1']}), advertise('10.99.0.0/24', {peers: ['10.1.6.3']}),
     ]);

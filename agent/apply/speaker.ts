@@ -1,16 +1,21 @@
 // The speaker: makes the running gobgpd processes say what a Speaker says. It reads before it writes; an equal state needs no call.
 
 import type {BgpInstance, BgpPeerStatus, BgpRouteStatus, FamilyName, Speaker, SpeakerFailure} from '../../lib/domain/bgp.js';
+import {join} from 'node:path';
 import {backoffMs} from '../../lib/core/backoff.js';
+import {deepEqual} from '../../lib/core/equal.js';
 import {StentorError} from '../../lib/core/errors.js';
 import {comparePrefixes, parseAddress, parsePrefix} from '../../lib/core/ip.js';
 import type {Clock} from '../../lib/run/clock.js';
 import {collect} from '../../lib/run/grpc.js';
+import {decodeResource} from '../../lib/desired/decode.js';
 import {errorFields, type Log} from '../../lib/run/log.js';
+import {LatestFile, readSealed} from '../../lib/run/state-file.js';
 import {api} from '../../proto/gen/gobgp4.js';
 import {canonicalAddress, familyMessage, peerAddress, peerStatus, within} from './gobgp-peers.js';
 import {routeStatus} from './gobgp-routes.js';
 import {applyInstance, isLost, type AppliedCounts} from './gobgp-apply.js';
+import {resolveHolds} from './speaker-holds.js';
 import {GobgpdProcesses, type Gobgpd} from './gobgpd.js';
 
 export interface SpeakerSessionOptions {
@@ -41,13 +46,19 @@ const ANSWER_MS = 2000;
 const LOG_LIMIT_BYTES = 1 << 20;
 const CHECK_MS = 1000;
 const RETRY = {baseMs: 1000, maxMs: 30_000};
+/** Failures that only another Speaker can mend. */
+const FINAL = /_INVALID$|^BGP_HELD$|^BGP_SECRET_MISSING$/;
 const NOTHING: Speaker = {instances: [], source: null};
 
 export class SpeakerSession {
   readonly #parts: SpeakerSessionParts;
   readonly #processes: GobgpdProcesses;
   readonly #asns = new Map<string, number>();
+  readonly #lastPath: string;
+  readonly #lastFile: LatestFile;
   #wanted: Speaker = NOTHING;
+  /** What was applied last, by this process or one before; null = not read yet. */
+  #last: Speaker | null = null;
   #failures: readonly SpeakerFailure[] = [];
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -57,6 +68,8 @@ export class SpeakerSession {
       {directory: options.directory, command: options.command, answerMs: options.answerMs ?? ANSWER_MS, logLimitBytes: options.logLimitBytes ?? LOG_LIMIT_BYTES},
       parts,
     );
+    this.#lastPath = join(options.directory, 'speaker.json');
+    this.#lastFile = new LatestFile({path: this.#lastPath}, parts);
   }
 
   /** Makes `all` true and answers with what is not. Calls run one after the other; nothing of it throws for a reason outside. */
@@ -114,7 +127,7 @@ export class SpeakerSession {
       await clock.sleep(CHECK_MS, signal).catch(() => undefined);
       if (signal.aborted) return;
       await this.#processes.boundLogs().catch((error: unknown) => log.warn('the log of gobgpd was not cut', errorFields(error)));
-      const failing = this.#failures.some(({code}) => !code.endsWith('_INVALID'));
+      const failing = this.#failures.some(({code}) => !FINAL.test(code));
       const lost = await this.#lostInstance();
       if (lost === null && !failing) attempt = 0;
       if ((lost === null && !failing) || clock.monotonicMs() < notBefore) continue;
@@ -136,11 +149,14 @@ export class SpeakerSession {
   }
 
   async #apply(): Promise<readonly SpeakerFailure[]> {
-    const {instances} = this.#wanted;
-    const failures: SpeakerFailure[] = [];
+    this.#last ??= speakerOf(await readSealed(this.#lastPath, this.#parts.log));
+    const resolved = resolveHolds(this.#wanted, this.#last);
+    const {instances} = resolved.speaker;
+    await this.#remember(resolved.speaker);
+    const failures: SpeakerFailure[] = [...resolved.failures];
     const names = new Set(instances.map(({name}) => name));
     for (const name of await this.#processes.known()) {
-      if (names.has(name)) continue;
+      if (names.has(name) || resolved.leaves(name)) continue;
       this.#asns.delete(name);
       await this.#processes.end(name);
     }
@@ -151,6 +167,14 @@ export class SpeakerSession {
     }));
     this.#failures = failures;
     return failures;
+  }
+
+  /** On disk before it runs: after a crash of both gobgpd and the agent a hold still knows what to keep. */
+  async #remember(speaker: Speaker): Promise<void> {
+    if (deepEqual(this.#last, speaker)) return;
+    this.#last = speaker;
+    this.#lastFile.write(() => JSON.stringify(speaker));
+    await this.#lastFile.flushed();
   }
 
   async #applyOne(instance: BgpInstance): Promise<readonly SpeakerFailure[]> {
@@ -209,6 +233,12 @@ export class SpeakerSession {
     const peers = await collect(client.ListPeer({}));
     return peers.flatMap(({peer}) => (peer ? [peerAddress(peer)] : [])).filter((address) => wanted === null || address === wanted).sort(compareAddresses);
   }
+}
+
+/** What cannot be read counts as nothing: then a hold leaves alone what runs. */
+function speakerOf(stored: unknown): Speaker {
+  const {resource} = decodeResource('speaker', 'speaker', '', stored);
+  return resource?.kind === 'speaker' ? resource.value : NOTHING;
 }
 
 function instanceProblem(instance: BgpInstance, all: readonly BgpInstance[]): string | null {

@@ -114,7 +114,7 @@ const POLICY_ENTRY = object({
 
 const BGP_PEER = object({
   address, asn: u32, port: u16, holdTimeSeconds: u16, keepaliveSeconds: u16, connectRetrySeconds: u32, multihopTtl: integer(1, 255),
-  gracefulRestart: object({enabled: flag, restartSeconds: u16}), authSecret: nullable(text),
+  gracefulRestart: object({enabled: flag, restartSeconds: u16}), authSecret: nullable(text), password: optional(text), localAddress: optional(address),
   families: list(object({afi: oneOf('ipv4', 'ipv6'), safi: oneOf('unicast')})),
 });
 
@@ -125,6 +125,8 @@ const ADVERTISEMENT = object({
 const BGP_INSTANCE = object({
   name: text, asn: u32, routerId: address4, listenPort: integer(-1, 0xffff), peers: list(BGP_PEER), advertisements: list(ADVERTISEMENT),
 });
+
+const SPEAKER_HOLD = object({instance: nullable(text), peer: nullable(address), reason: text});
 
 interface KindShape {
   readonly shape: Shape;
@@ -165,7 +167,7 @@ const KINDS: Readonly<Record<ResourceKind, KindShape>> = {
     keyOf: () => 'masquerade',
   },
   'speaker': {
-    shape: object({instances: list(BGP_INSTANCE), source: nullable(object(REF))}),
+    shape: object({instances: list(BGP_INSTANCE), source: nullable(object(REF)), holds: optional(list(SPEAKER_HOLD))}),
     keyOf: () => 'speaker',
   },
 };

@@ -18,19 +18,29 @@ export interface BgpPeer {
   /** 1 = directly connected. */
   readonly multihopTtl: number;
   readonly gracefulRestart: {readonly enabled: boolean; readonly restartSeconds: number};
+  /** Name of the Secret with the TCP MD5 password. */
   readonly authSecret: string | null;
+  /** What that Secret says. Absent beside an `authSecret`: it cannot be read, so a running session keeps what it has and none is opened. */
+  readonly password?: string;
+  /** Source address of the session; absent = the kernel's choice. */
+  readonly localAddress?: string;
   readonly families: readonly FamilyName[];
 }
 
-export interface Advertisement {
-  /** Canonical prefix. */
-  readonly prefix: string;
-  /** Peer addresses; empty = all peers of the instance. */
-  readonly peers: readonly string[];
+export interface PathAttributes {
   readonly localPreference: number | null;
   /** `asn:value` pairs as u32. */
   readonly communities: readonly number[];
   readonly largeCommunities: readonly string[];
+}
+
+export const NO_ATTRIBUTES: PathAttributes = {localPreference: null, communities: [], largeCommunities: []};
+
+export interface Advertisement extends PathAttributes {
+  /** Canonical prefix. */
+  readonly prefix: string;
+  /** Peer addresses; empty = all peers of the instance. */
+  readonly peers: readonly string[];
   readonly origin: ObjectRef;
 }
 
@@ -44,10 +54,21 @@ export interface BgpInstance {
   readonly advertisements: readonly Advertisement[];
 }
 
+/** What stays as it is because what should be is not known: a broken object never withdraws a route. What does not run yet stays down. */
+export interface SpeakerHold {
+  /** null = every instance. */
+  readonly instance: string | null;
+  /** Address of one peer; null = the instance as a whole. */
+  readonly peer: string | null;
+  readonly reason: string;
+}
+
 export interface Speaker {
+  /** Without those that are held. */
   readonly instances: readonly BgpInstance[];
   /** The object in force, null when none matches. */
   readonly source: ObjectRef | null;
+  readonly holds?: readonly SpeakerHold[];
 }
 
 /** GoBGP's and Cilium's session names. */

@@ -37,6 +37,16 @@ export const RESOURCES = {
   CiliumLoadBalancerIPPool:
     {...resource('cilium.io/v2', 'CiliumLoadBalancerIPPool', 'ciliumloadbalancerippools', 'cluster'), olderVersions: ['cilium.io/v2alpha1']},
   CiliumPodIPPool: resource('cilium.io/v2alpha1', 'CiliumPodIPPool', 'ciliumpodippools', 'cluster'),
+  CiliumBGPClusterConfig:
+    {...resource('cilium.io/v2', 'CiliumBGPClusterConfig', 'ciliumbgpclusterconfigs', 'cluster'), olderVersions: ['cilium.io/v2alpha1']},
+  CiliumBGPPeerConfig:
+    {...resource('cilium.io/v2', 'CiliumBGPPeerConfig', 'ciliumbgppeerconfigs', 'cluster'), olderVersions: ['cilium.io/v2alpha1']},
+  CiliumBGPAdvertisement:
+    {...resource('cilium.io/v2', 'CiliumBGPAdvertisement', 'ciliumbgpadvertisements', 'cluster'), olderVersions: ['cilium.io/v2alpha1']},
+  CiliumBGPNodeConfig:
+    {...resource('cilium.io/v2', 'CiliumBGPNodeConfig', 'ciliumbgpnodeconfigs', 'cluster'), olderVersions: ['cilium.io/v2alpha1']},
+  CiliumBGPNodeConfigOverride:
+    {...resource('cilium.io/v2', 'CiliumBGPNodeConfigOverride', 'ciliumbgpnodeconfigoverrides', 'cluster'), olderVersions: ['cilium.io/v2alpha1']},
   CiliumBGPPeeringPolicy: resource('cilium.io/v2alpha1', 'CiliumBGPPeeringPolicy', 'ciliumbgppeeringpolicies', 'cluster'),
 } as const satisfies Readonly<Record<string, ApiResource>>;
 

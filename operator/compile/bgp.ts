@@ -1,128 +1,110 @@
-// CiliumBGPPeeringPolicies × nodes → what each node says over BGP. Two policies on one node: the older stays in force, both report it.
+// BGP objects × nodes → what each node says over BGP. A CiliumBGPPeeringPolicy goes before the BGPv2 kinds; of two objects of one
+// generation on a node the older is in force. What is broken is held: the node keeps what it has.
 
 import {formatRef, type ObjectRef} from '../../lib/core/errors.js';
-import {canonicalJson, compareStrings} from '../../lib/core/order.js';
-import {parseAddress} from '../../lib/core/ip.js';
-import type {Advertisement, BgpInstance, BgpPeer, Speaker} from '../../lib/domain/bgp.js';
+import {compareStrings} from '../../lib/core/order.js';
+import type {BgpInstance, Speaker} from '../../lib/domain/bgp.js';
+import {groupAdvertisements} from '../../lib/domain/bgp-advertisements.js';
 import {Labels} from '../../lib/domain/labels.js';
-import {matches, type Selector} from '../../lib/domain/selector.js';
-import type {BgpNeighborFact, BgpPolicyFact, BgpRouterFact, NodeFact} from '../model/facts.js';
-
-export interface BgpFinding {
-  readonly object: ObjectRef;
-  readonly apiVersion: string;
-  readonly reason: 'BGPPolicyConflict' | 'BGPRouterInvalid';
-  readonly message: string;
-}
+import {matches} from '../../lib/domain/selector.js';
+import type {BgpSelectingFact} from '../model/bgp-facts.js';
+import type {NodeFact} from '../model/facts.js';
+import type {BgpFinding, BgpInputs, InstancePlan, SpeakerPlan} from './bgp-plan.js';
+import {plannedPaths, type NodeContext} from './bgp-routes.js';
+import {planPolicy} from './bgp-v1.js';
+import {planClusterConfig} from './bgp-v2.js';
 
 export interface CompiledSpeaker {
   readonly speaker: Speaker;
   readonly findings: readonly BgpFinding[];
+  /** The objects that select the node, the one in force first. */
+  readonly selecting: readonly ObjectRef[];
+  /** Names of the peers of cluster configs, by instance and address. */
+  readonly peerNames: ReadonlyMap<string, string>;
 }
 
 export const NO_SPEAKER: Speaker = {instances: [], source: null};
+const NO_NAMES: ReadonlyMap<string, string> = new Map();
 
-export function compileSpeaker(node: NodeFact, policies: Iterable<BgpPolicyFact>): CompiledSpeaker {
+export function compileSpeaker(node: NodeFact, inputs: BgpInputs): CompiledSpeaker {
   const labels = new Labels(Object.entries(node.labels).map(([key, value]) => ({source: 'k8s', key, value})));
-  const matching = [...policies].filter((policy) => selects(policy.nodeSelector, labels)).sort(byAge);
-  const [winner] = matching;
-  if (winner === undefined) return {speaker: NO_SPEAKER, findings: []};
-  const findings = matching.length > 1 ? conflicts(node, matching) : [];
-  const instances: BgpInstance[] = [];
-  for (const router of winner.routers) {
-    const instance = compileInstance(router, {node, labels, policy: winner});
-    if (typeof instance === 'string') findings.push({object: winner.ref, apiVersion: winner.apiVersion, reason: 'BGPRouterInvalid', message: instance});
-    else instances.push(instance);
-  }
-  return {speaker: {instances: instances.sort((a, b) => a.asn - b.asn), source: winner.ref}, findings};
-}
-
-function selects(selector: Selector | null, labels: Labels): boolean {
-  return selector === null || matches(selector, labels);
-}
-
-function byAge(a: BgpPolicyFact, b: BgpPolicyFact): number {
-  return compareStrings(a.createdAt, b.createdAt) || compareStrings(a.ref.uid, b.ref.uid) || compareStrings(a.ref.name, b.ref.name);
-}
-
-function conflicts(node: NodeFact, matching: readonly BgpPolicyFact[]): BgpFinding[] {
-  const [winner] = matching;
-  const names = matching.map((policy) => policy.ref.name).join(', ');
-  return matching.map(({ref, apiVersion}) => ({
-    object: ref, apiVersion, reason: 'BGPPolicyConflict',
-    message: `node ${node.name} is selected by ${names}: the oldest, ${winner === undefined ? '' : formatRef(winner.ref)}, is in force`,
-  }));
-}
-
-interface RouterContext {
-  readonly node: NodeFact;
-  readonly labels: Labels;
-  readonly policy: BgpPolicyFact;
-}
-
-/** A text = why there is none. */
-function compileInstance(router: BgpRouterFact, context: RouterContext): BgpInstance | string {
-  const {node, policy} = context;
-  const options = routerOptions(node, router.localAsn);
-  if (typeof options === 'string') return options;
-  const routerId = options.routerId ?? node.addresses.find(({type, ip}) => type === 'InternalIP' && !ip.includes(':'))?.ip;
-  if (routerId === undefined) return `node ${node.name} has no IPv4 InternalIP and no router-id annotation for ASN ${router.localAsn}`;
-  const prefixes = router.exportPodCidr ? node.podCidrs : [];
+  const policies = selecting(inputs.policies, labels);
+  const configs = selecting(inputs.clusterConfigs, labels);
+  const [policy] = policies;
+  const [config] = configs;
+  const all: readonly BgpSelectingFact[] = [...policies, ...configs];
+  const [winner] = all;
+  if (winner === undefined) return {speaker: NO_SPEAKER, findings: [], selecting: [], peerNames: NO_NAMES};
+  const context: NodeContext = {node, labels, routes: inputs.routes};
+  const plan = winner.invalid !== null ? heldPlan(winner, node)
+    : policy !== undefined ? planPolicy(policy, context)
+      : config !== undefined ? planClusterConfig(config, context, inputs) : heldPlan(winner, node);
+  const missing: BgpFinding[] = [];
+  const instances = plan.instances.map((instance) => compileInstance(withPasswords(instance, inputs.secrets, {winner, missing}), context));
+  const {holds} = plan;
   return {
-    name: `asn-${router.localAsn}`,
-    asn: router.localAsn,
-    routerId,
-    listenPort: options.localPort ?? -1,
-    peers: router.neighbors.map(peerOf).sort((a, b) => compareStrings(a.address, b.address)),
-    advertisements: prefixes.flatMap((prefix) => advertise(prefix, router.neighbors, context.labels, policy.ref)),
+    speaker: {instances: instances.sort((a, b) => a.asn - b.asn || compareStrings(a.name, b.name)), source: winner.ref, ...(holds.length === 0 ? {} : {holds})},
+    findings: [...conflicts(node, all), ...plan.findings, ...missing],
+    selecting: all.map(({ref}) => ref), peerNames: plan.peerNames,
   };
 }
 
-function peerOf(neighbor: BgpNeighborFact): BgpPeer {
-  const {podCidrAttributes: _unused, ...peer} = neighbor;
-  return peer;
+/** The oldest first. An object whose selector cannot be read may mean any node: it comes last, so that it holds only what nobody else has. */
+function selecting<F extends BgpSelectingFact>(facts: Iterable<F>, labels: Labels): F[] {
+  return [...facts].filter(({nodeSelector}) => nodeSelector === null || matches(nodeSelector, labels))
+    .sort((a, b) => Number(isUnreadable(a)) - Number(isUnreadable(b)) || byAge(a, b));
 }
 
-interface PathAttributes {
-  readonly localPreference: number | null;
-  readonly communities: readonly number[];
-  readonly largeCommunities: readonly string[];
+function isUnreadable({rejections}: BgpSelectingFact): boolean {
+  return rejections.some(({path}) => path === 'spec.nodeSelector');
 }
 
-const NO_ATTRIBUTES: PathAttributes = {localPreference: null, communities: [], largeCommunities: []};
-
-/** One advertisement for all peers, or one per distinct set of attributes. */
-function advertise(prefix: string, neighbors: readonly BgpNeighborFact[], labels: Labels, origin: ObjectRef): Advertisement[] {
-  const groups = new Map<string, {attributes: PathAttributes; peers: string[]}>();
-  for (const neighbor of neighbors) {
-    const found = neighbor.podCidrAttributes.find(({selector}) => selects(selector, labels));
-    const attributes = found === undefined ? NO_ATTRIBUTES
-      : {localPreference: found.localPreference, communities: found.communities, largeCommunities: found.largeCommunities};
-    const key = canonicalJson(attributes);
-    const group = groups.get(key) ?? {attributes, peers: []};
-    groups.set(key, group);
-    group.peers.push(neighbor.address);
-  }
-  return [...groups].sort(([a], [b]) => compareStrings(a, b))
-    .map(([, {attributes, peers}]) => ({prefix, peers: groups.size === 1 ? [] : peers.sort(compareStrings), ...attributes, origin}));
+function byAge(a: BgpSelectingFact, b: BgpSelectingFact): number {
+  return compareStrings(a.createdAt, b.createdAt) || compareStrings(a.ref.uid, b.ref.uid) || compareStrings(a.ref.name, b.ref.name);
 }
 
-const ANNOTATION_PREFIX = 'cilium.io/bgp-virtual-router.';
+function conflicts(node: NodeFact, all: readonly BgpSelectingFact[]): BgpFinding[] {
+  const [winner] = all;
+  if (winner === undefined || all.length === 1) return [];
+  const names = all.map(({ref}) => (ref.kind === winner.ref.kind ? ref.name : formatRef(ref))).join(', ');
+  const why = all.every(({ref}) => ref.kind === winner.ref.kind) ? 'the oldest' : 'a CiliumBGPPeeringPolicy goes before BGPv2 kinds, so';
+  return all.map(({ref, apiVersion}) => ({
+    object: ref, apiVersion, reason: 'BGPPolicyConflict', message: `node ${node.name} is selected by ${names}: ${why}, ${formatRef(winner.ref)}, is in force`,
+  }));
+}
 
-/** `cilium.io/bgp-virtual-router.65005: "router-id=1.2.3.4,local-port=1790"`. Unknown attributes are ignored, the last duplicate wins. */
-function routerOptions(node: NodeFact, asn: number): {readonly routerId?: string; readonly localPort?: number} | string {
-  const annotation = node.annotations[`${ANNOTATION_PREFIX}${asn}`];
-  const options: {routerId?: string; localPort?: number} = {};
-  for (const part of (annotation ?? '').split(',').map((item) => item.trim()).filter((item) => item !== '')) {
-    const [name = '', value = ''] = part.split('=');
-    if (name === 'router-id') {
-      if (parseAddress(value)?.family !== 4) return `node ${node.name}: ${ANNOTATION_PREFIX}${asn}: router-id is not an IPv4 address: ${value}`;
-      options.routerId = value;
-    } else if (name === 'local-port') {
-      const port = /^\d{1,5}$/.test(value) ? Number(value) : 0;
-      if (port < 1 || port > 65535) return `node ${node.name}: ${ANNOTATION_PREFIX}${asn}: local-port is not in 1..65535: ${value}`;
-      options.localPort = port;
-    }
-  }
-  return options;
+function heldPlan(winner: BgpSelectingFact, node: NodeFact): SpeakerPlan {
+  const reason = `${formatRef(winner.ref)} is invalid: ${winner.invalid ?? ''}`;
+  return {
+    instances: [], peerNames: NO_NAMES, holds: [{instance: null, peer: null, reason}],
+    findings: [{object: winner.ref, apiVersion: winner.apiVersion, reason: 'BGPPolicyHeld', message: `node ${node.name} keeps the sessions and routes that it has: ${winner.invalid ?? ''}`}],
+  };
+}
+
+interface SecretReport {
+  readonly winner: BgpSelectingFact;
+  readonly missing: BgpFinding[];
+}
+
+function withPasswords(instance: InstancePlan, secrets: BgpInputs['secrets'], {winner, missing}: SecretReport): InstancePlan {
+  return {
+    ...instance,
+    peers: instance.peers.map((plan) => {
+      const {authSecret, address} = plan.peer;
+      if (authSecret === null) return plan;
+      const password = secrets.get(authSecret)?.password ?? null;
+      if (password !== null) return {...plan, peer: {...plan.peer, password}};
+      const what = secrets.has(authSecret) ? 'has no key password, or an empty one' : 'is not there, or may not be read';
+      missing.push({
+        object: winner.ref, apiVersion: winner.apiVersion, reason: 'BGPSecretMissing',
+        message: `the Secret ${authSecret} of peer ${address} ${what}: a running session goes on with its password, none is opened without`,
+      });
+      return plan;
+    }),
+  };
+}
+
+function compileInstance({name, asn, routerId, listenPort, peers: plans}: InstancePlan, context: NodeContext): BgpInstance {
+  const peers = plans.map(({peer}) => peer).sort((a, b) => compareStrings(a.address, b.address));
+  return {name, asn, routerId, listenPort, peers, advertisements: groupAdvertisements(plannedPaths(plans, context), peers)};
 }

@@ -40,7 +40,7 @@ export class ClusterStateBuilder {
     for (const key of changed.policies ?? []) this.#setEvents(`policy ${key}`, policyEvents(tables, key));
     for (const key of changed.rejected ?? []) this.#setEvents(`rejected ${key}`, rejectionEvents(tables, key));
     for (const key of changed.masquerade ?? []) this.#setEvents(`masquerade ${key}`, masqueradeEvents(tables, key));
-    if (changed.bgpPolicies !== undefined || changed.nodes !== undefined) this.#setEvents('bgp', bgpEvents(tables, this.#compiler));
+    if (BGP_TABLES.some((table) => changed[table] !== undefined)) this.#setEvents('bgp', bgpEvents(tables, this.#compiler));
   }
 
   /** Takes over the statuses of `objects` from the enforcement. */
@@ -160,6 +160,7 @@ function policyEvents(tables: Tables, key: string): DesiredEvent[] {
   return [{object: fact.ref, apiVersion: fact.apiVersion, type: 'Warning', reason: 'PolicyInvalid', message: validity(fact).message}];
 }
 
+const BGP_TABLES = ['bgpPolicies', 'bgpClusterConfigs', 'bgpPeerConfigs', 'bgpAdvertisements', 'bgpOverrides', 'bgpSecrets', 'nodes'] as const;
 const API_VERSIONS: Readonly<Record<string, string>> = {CiliumIdentity: 'cilium.io/v2'};
 
 function rejectionEvents(tables: Tables, key: string): DesiredEvent[] {
@@ -178,8 +179,9 @@ function masqueradeEvents(tables: Tables, key: string): DesiredEvent[] {
 }
 
 function bgpEvents(tables: Tables, compiler: Compiler): DesiredEvent[] {
-  const rejected = [...tables.bgpPolicies.values()].flatMap(({rejections, apiVersion}) => rejections.map((rejection) => warning(rejection, apiVersion)));
-  const findings = compiler.bgpFindings().map(({object, apiVersion, reason, message}): DesiredEvent => ({object, apiVersion, type: 'Warning', reason, message}));
+  const objects = [tables.bgpPolicies, tables.bgpClusterConfigs, tables.bgpPeerConfigs, tables.bgpAdvertisements, tables.bgpOverrides].flatMap((table) => [...table.values()]);
+  const rejected = objects.flatMap(({rejections, apiVersion}) => rejections.map((rejection) => warning(rejection, apiVersion)));
+  const findings = compiler.speakers.findings().map(({object, apiVersion, reason, message}): DesiredEvent => ({object, apiVersion, type: 'Warning', reason, message}));
   return [...rejected, ...findings];
 }
 

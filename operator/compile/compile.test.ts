@@ -346,7 +346,7 @@ describe('bgp', () => {
     bench.go(state([...NODES, peering('young', '2025-02-01T00:00:00Z', undefined), peering('old', '2025-01-01T00:00:00Z', rack0)]));
     expect(bench.on('a', 'speaker/speaker')).toMatchObject({source: {name: 'old'}});
     expect(bench.on('b', 'speaker/speaker')).toMatchObject({source: {name: 'young'}});
-    expect(bench.compiler.bgpFindings().map(({object, reason}) => `${object.name} ${reason}`).sort()).toEqual(['old BGPPolicyConflict', 'young BGPPolicyConflict']);
+    expect(bench.compiler.speakers.findings().map(({object, reason}) => `${object.name} ${reason}`).sort()).toEqual(['old BGPPolicyConflict', 'young BGPPolicyConflict']);
   });
 
   test('a keepalive longer than the hold time refuses the whole policy', () => {
@@ -375,7 +375,7 @@ describe('bgp', () => {
     const [, object] = node('a', '10.1.5.10', '10.98.0.0/24');
     bench.go(state([['Node', {...object, metadata: {...object.metadata, annotations: {'cilium.io/bgp-virtual-router.65005': annotation}}}], peering('all', '2025-01-01T00:00:00Z', undefined)]));
     expect(bench.on('a', 'speaker/speaker')).toMatchObject(expected);
-    expect(bench.compiler.bgpFindings().length).toBe(expected.instances.length === 0 ? 1 : 0);
+    expect(bench.compiler.speakers.findings().length).toBe(expected.instances.length === 0 ? 1 : 0);
   });
 
   test('a node that loses its label loses the speaker, others are untouched', () => {

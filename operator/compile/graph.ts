@@ -17,7 +17,7 @@ import {SelectorMembers} from '../../lib/policy/members.js';
 import {prefixLabels} from '../../lib/policy/selectors.js';
 import {API_SERVER_SERVICE} from '../model/decode/endpoint-slice.js';
 import type {ChangedKeys, Tables} from '../model/tables.js';
-import {compileSpeaker, NO_SPEAKER, type BgpFinding, type CompiledSpeaker} from './bgp.js';
+import {Speakers} from './bgp-speakers.js';
 import {addressIdentity, Endpoints, type Endpoint} from './endpoints.js';
 import {Identities, sharedNamedPorts} from './identities.js';
 import {hostPrefix, IpCache, ipCacheEntry, nodeClaims, type Claim, type NodeView} from './ipcache.js';
@@ -49,8 +49,6 @@ interface HeldNode extends NodeLayer {
 }
 
 const MASQUERADE_ID = resourceId({kind: 'masquerade', key: MASQUERADE_KEY});
-const SPEAKER_KEY = 'speaker';
-const NO_SPEAKER_RESOURCE = resource('speaker', SPEAKER_KEY, NO_SPEAKER);
 const NO_PREFIXES: ReadonlySet<string> = new Set();
 const NO_RESOURCES: ReadonlyMap<string, Resource> = new Map();
 
@@ -58,6 +56,7 @@ export class Compiler {
   readonly identities: Identities;
   readonly endpoints: Endpoints;
   readonly policies: Policies;
+  readonly speakers = new Speakers();
   readonly #options: CompileOptions;
   readonly #sources: Sources;
   readonly #members = new SelectorMembers();
@@ -66,7 +65,6 @@ export class Compiler {
   readonly #nodes = new Map<string, HeldNode>();
   readonly #views = new Map<string, NodeView>();
   readonly #memo = new LayerMemo();
-  readonly #speakers = new Map<string, CompiledSpeaker & {readonly resource: Resource}>();
   readonly #endpointsOf = new Map<string, Set<string>>();
   #podCidrs: readonly Prefix[] = [];
   #apiServers: ReadonlySet<string> = new Set();
@@ -101,7 +99,7 @@ export class Compiler {
     for (const node of this.#nodes.values()) {
       if (intersects(node.subjects, policies) || intersects(node.selectors, selectors)) stale.add(node.name);
     }
-    this.#updateSpeakers(tables, changed, stale);
+    for (const name of this.speakers.update(tables, changed)) stale.add(name);
     if (changed.masquerade !== undefined || this.#shared.get(MASQUERADE_ID) === undefined) this.#updateMasquerade(tables, shared);
     return {
       shared, nodes: this.#recompileNodes(stale), endpoints: new Set(endpoints.keys()),
@@ -118,10 +116,6 @@ export class Compiler {
       if (node !== null) nodes.add(node);
     }
     return nodes;
-  }
-
-  bgpFindings(): readonly BgpFinding[] {
-    return [...this.#speakers.values()].flatMap(({findings}) => findings);
   }
 
   #setShared(id: string, item: Resource | null, out: Map<string, Resource | null>): void {
@@ -259,22 +253,6 @@ export class Compiler {
     }
   }
 
-  #updateSpeakers(tables: Tables, changed: ChangedKeys, stale: Set<string>): void {
-    const names = changed.bgpPolicies === undefined ? changed.nodes ?? [] : new Set([...tables.nodes.keys(), ...changed.nodes ?? []]);
-    for (const name of names) {
-      const node = tables.nodes.get(name);
-      if (node === undefined) {
-        this.#speakers.delete(name);
-        continue;
-      }
-      const {speaker, findings} = compileSpeaker(node, tables.bgpPolicies.values());
-      const before = this.#speakers.get(name);
-      if (before !== undefined && deepEqual(speaker, before.speaker) && deepEqual(findings, before.findings)) continue;
-      this.#speakers.set(name, {speaker, findings, resource: resource('speaker', SPEAKER_KEY, speaker)});
-      stale.add(name);
-    }
-  }
-
   #updateMasquerade(tables: Tables, shared: Map<string, Resource | null>): void {
     const [fact = null] = tables.masquerade.values();
     const item = compileMasquerade(fact);
@@ -297,7 +275,7 @@ export class Compiler {
 
   #compileNode(name: string, view: NodeView): NodeLayer {
     const endpoints = [...this.#endpointsOf.get(name) ?? []].flatMap((key) => this.endpoints.all.get(key) ?? []);
-    const speaker = this.#speakers.get(name)?.resource ?? NO_SPEAKER_RESOURCE;
+    const speaker = this.speakers.resource(name);
     return nodeLayer({view, endpoints, speaker}, {
       memo: this.#memo, members: this.#members, ipcache: this.#ipcache, subjects: this.policies.compiled, prefixEntries: this.policies.prefixEntries,
       podCidrs: this.#podCidrs, apiServers: this.#apiServers, everywhere: this.#external,

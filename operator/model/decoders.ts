@@ -2,6 +2,8 @@
 
 import type {KubeObject, WatchedKind} from '../watch/feed-types.js';
 import {decodeBgpPeeringPolicy} from './decode/bgp-peering-policy.js';
+import {decodeBgpSecret} from './decode/bgp-secret.js';
+import {decodeBgpAdvertisement, decodeBgpClusterConfig, decodeBgpOverride, decodeBgpPeerConfig} from './decode/bgp-v2.js';
 import {decodeCiliumEndpoint} from './decode/cilium-endpoint.js';
 import {decodeCiliumIdentity} from './decode/cilium-identity.js';
 import {decodeCiliumNetworkPolicy} from './decode/cilium-network-policy.js';
@@ -45,6 +47,13 @@ export function decoders(options: DecoderOptions): Decoders {
     Service: {...plain('services', decodeService), also: plain('exposedServices', decodeExposedService)},
     EndpointSlice: {...plain('slices', decodeEndpointSlice), also: plain('backends', decodeBackends)},
     CiliumBGPPeeringPolicy: plain('bgpPolicies', decodeBgpPeeringPolicy),
+    CiliumBGPClusterConfig: plain('bgpClusterConfigs', decodeBgpClusterConfig),
+    CiliumBGPPeerConfig: plain('bgpPeerConfigs', decodeBgpPeerConfig),
+    CiliumBGPAdvertisement: plain('bgpAdvertisements', decodeBgpAdvertisement),
+    CiliumBGPNodeConfigOverride: plain('bgpOverrides', decodeBgpOverride),
+    // Ours: written, and compared where it is written.
+    CiliumBGPNodeConfig: {table: 'bgpOverrides', key: (key) => `written ${key}`, decode: () => ({value: null})},
+    Secret: {table: 'bgpSecrets', key: (key) => key.slice(key.indexOf('/') + 1), decode: ({object}) => ({value: decodeBgpSecret(object)})},
     CiliumIdentity: {
       table: 'identities', key: (key) => key,
       decode: ({object}) => {

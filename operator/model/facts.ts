@@ -3,13 +3,11 @@
 import type {ObjectRef, Rejection} from '../../lib/core/errors.js';
 import type {IdentityId} from '../../lib/domain/identity.js';
 import type {Labels} from '../../lib/domain/labels.js';
-import type {BgpPeer} from '../../lib/domain/bgp.js';
 import type {EndpointReport, NodeReport} from '../../lib/domain/reports.js';
 import type {Rule} from '../../lib/domain/policy.js';
 import type {CidrGroup, PolicyService} from '../../lib/domain/peer-objects.js';
 import type {ExposedService} from '../../lib/domain/exposed-service.js';
 import type {LbPool, PodIpPool} from '../../lib/domain/lb-pool.js';
-import type {Selector} from '../../lib/domain/selector.js';
 
 export interface NamedPort {
   readonly port: number;
@@ -80,35 +78,6 @@ export interface PolicyFact {
   readonly apiVersion: string;
   readonly generation: number;
   readonly rules: readonly Rule[];
-  readonly rejections: readonly Rejection[];
-}
-
-export interface BgpNeighborFact extends BgpPeer {
-  /** For PodCIDR paths: the first whose selector matches the node's labels. */
-  readonly podCidrAttributes: readonly BgpAttributesFact[];
-}
-
-export interface BgpAttributesFact {
-  /** null = every node. */
-  readonly selector: Selector | null;
-  readonly localPreference: number | null;
-  readonly communities: readonly number[];
-  readonly largeCommunities: readonly string[];
-}
-
-export interface BgpRouterFact {
-  readonly localAsn: number;
-  readonly exportPodCidr: boolean;
-  readonly neighbors: readonly BgpNeighborFact[];
-}
-
-export interface BgpPolicyFact {
-  readonly ref: ObjectRef;
-  readonly apiVersion: string;
-  readonly createdAt: string;
-  /** null = every node. */
-  readonly nodeSelector: Selector | null;
-  readonly routers: readonly BgpRouterFact[];
   readonly rejections: readonly Rejection[];
 }
 

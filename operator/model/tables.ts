@@ -5,7 +5,10 @@ import {deepEqual} from '../../lib/core/equal.js';
 import {Table, type RowChange} from '../../lib/core/table.js';
 import type {Batch, Change, WatchedKind} from '../watch/feed-types.js';
 import type {
-  BackendsFact, BgpPolicyFact, CidrGroupFact, CiliumEndpointFact, CiliumIdentityFact, CiliumNodeFact, EndpointReportFact, ExposedServiceFact, LbPoolFact,
+  BgpAdvertisementFact, BgpClusterConfigFact, BgpOverrideFact, BgpPeerConfigFact, BgpPolicyFact, BgpSecretFact,
+} from './bgp-facts.js';
+import type {
+  BackendsFact, CidrGroupFact, CiliumEndpointFact, CiliumIdentityFact, CiliumNodeFact, EndpointReportFact, ExposedServiceFact, LbPoolFact,
   MasqueradeFact, NamespaceFact, NodeFact, NodeReportFact, PodFact, PodIpPoolFact, PolicyFact, ServiceFact, SliceFact,
 } from './facts.js';
 
@@ -19,6 +22,12 @@ export interface Tables {
   readonly ciliumNodes: Table<CiliumNodeFact>;
   readonly policies: Table<PolicyFact>;
   readonly bgpPolicies: Table<BgpPolicyFact>;
+  readonly bgpClusterConfigs: Table<BgpClusterConfigFact>;
+  readonly bgpPeerConfigs: Table<BgpPeerConfigFact>;
+  readonly bgpAdvertisements: Table<BgpAdvertisementFact>;
+  readonly bgpOverrides: Table<BgpOverrideFact>;
+  /** By name, of the namespace of BGP's Secrets. */
+  readonly bgpSecrets: Table<BgpSecretFact>;
   /** At most one row. */
   readonly masquerade: Table<MasqueradeFact>;
   readonly cidrGroups: Table<CidrGroupFact>;
@@ -48,6 +57,11 @@ export function emptyTables(): Tables {
     ciliumNodes: Table.empty(),
     policies: Table.empty(),
     bgpPolicies: Table.empty(),
+    bgpClusterConfigs: Table.empty(),
+    bgpPeerConfigs: Table.empty(),
+    bgpAdvertisements: Table.empty(),
+    bgpOverrides: Table.empty(),
+    bgpSecrets: Table.empty(),
     masquerade: Table.empty(),
     cidrGroups: Table.empty(),
     services: Table.empty(),

@@ -7,7 +7,8 @@ export type {KubeObject};
 export type WatchedKind =
   | 'Pod' | 'Namespace' | 'Node' | 'ConfigMap' | 'Service' | 'EndpointSlice' | 'NetworkPolicy'
   | 'CiliumNetworkPolicy' | 'CiliumClusterwideNetworkPolicy' | 'CiliumIdentity' | 'CiliumEndpoint' | 'CiliumNode'
-  | 'CiliumBGPPeeringPolicy' | 'CiliumCIDRGroup' | 'CiliumLoadBalancerIPPool' | 'CiliumPodIPPool';
+  | 'CiliumBGPPeeringPolicy' | 'CiliumCIDRGroup' | 'CiliumLoadBalancerIPPool' | 'CiliumPodIPPool' | 'Secret'
+  | 'CiliumBGPClusterConfig' | 'CiliumBGPPeerConfig' | 'CiliumBGPAdvertisement' | 'CiliumBGPNodeConfig' | 'CiliumBGPNodeConfigOverride';
 
 /** `key` is `namespace/name`, or `name` for cluster-scoped kinds. `object` null = gone. */
 export interface Change {

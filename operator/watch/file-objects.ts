@@ -46,6 +46,7 @@ const IMPLIED = '~implied';
 /** Of these the user writes everything but the status. */
 const STATUS_IS_OURS: ReadonlySet<WatchedKind> = new Set([
   'CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy', 'CiliumBGPPeeringPolicy', 'CiliumLoadBalancerIPPool',
+  'CiliumBGPClusterConfig', 'CiliumBGPPeerConfig',
 ]);
 
 export class FileObjects {
@@ -220,7 +221,7 @@ export class FileObjects {
   }
 }
 
-/** Namespace, labels and status as an API server would have them. */
+/** Version, namespace, labels and status as an API server would have them. */
 function asServed(object: KubeObject, watched: WatchedResource): KubeObject {
   const {managedFields: _, namespace, ...metadata} = object.metadata as KubeObject['metadata'] & {readonly managedFields?: unknown};
   const placed = watched.resource.namespaced ? {...metadata, namespace: namespace ?? 'default'} : metadata;

@@ -10,7 +10,7 @@ import {errorFields, type Log} from '../../lib/run/log.js';
 import type {Batch, KubeObject, WatchedKind} from './feed-types.js';
 import {Batcher, type Feed, type FeedStatus} from './feed.js';
 import {FileObjects, type FileContent, type FileProblem} from './file-objects.js';
-import {DEFAULT_KIND_OPTIONS, watchedResources, type KindOptions} from './kinds.js';
+import {DEFAULT_KIND_OPTIONS, watchedResources, watchedSecret, type KindOptions} from './kinds.js';
 
 export interface FileFeedOptions {
   /** Files, or folders with everything below them that ends in .yaml, .yml or .json. Hidden ones are skipped. */
@@ -45,6 +45,8 @@ export function startFileFeed(options: FileFeedOptions, parts: FileFeedParts, si
     status: () => scanner.status(),
     problems: () => scanner.objects.problems(),
     written: (kind, key, object) => scanner.written(kind, key, object),
+    // What is in the files is read.
+    wantSecrets: () => undefined,
     done: scanner.run(signal),
   };
 }
@@ -69,7 +71,7 @@ class FileScanner {
   constructor(options: FileFeedOptions, parts: FileFeedParts) {
     this.#options = {kinds: DEFAULT_KIND_OPTIONS, rescanMs: 10_000, ...options};
     this.#parts = parts;
-    const watched = watchedResources(this.#options.kinds);
+    const watched = [...watchedResources(this.#options.kinds), watchedSecret(this.#options.kinds, null)];
     this.#kinds = watched.map((item) => item.kind);
     this.#batcher = new Batcher(this.#kinds, parts);
     this.objects = new FileObjects({watched}, {admit: parts.admit});

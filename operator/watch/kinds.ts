@@ -17,13 +17,16 @@ export interface WatchedResource {
 export interface KindOptions {
   /** The only ConfigMap that is read. */
   readonly ipMasqConfigMap: {readonly namespace: string; readonly name: string};
+  /** Where the Secrets with BGP passwords lie. */
+  readonly bgpSecretsNamespace: string;
 }
 
-export const DEFAULT_KIND_OPTIONS: KindOptions = {ipMasqConfigMap: {namespace: 'kube-system', name: 'ip-masq-agent'}};
+export const DEFAULT_KIND_OPTIONS: KindOptions = {ipMasqConfigMap: {namespace: 'kube-system', name: 'ip-masq-agent'}, bgpSecretsNamespace: 'kube-system'};
 
 const WHOLE: readonly WatchedKind[] = [
   'Namespace', 'Node', 'CiliumIdentity', 'CiliumNode', 'CiliumBGPPeeringPolicy', 'NetworkPolicy', 'CiliumNetworkPolicy',
   'CiliumClusterwideNetworkPolicy', 'CiliumCIDRGroup', 'CiliumLoadBalancerIPPool', 'CiliumPodIPPool', 'CiliumEndpoint', 'Service', 'EndpointSlice', 'Pod',
+  'CiliumBGPClusterConfig', 'CiliumBGPPeerConfig', 'CiliumBGPAdvertisement', 'CiliumBGPNodeConfig', 'CiliumBGPNodeConfigOverride',
 ];
 
 /** Of ConfigMaps one object: everybody else's are none of our business. */
@@ -36,4 +39,12 @@ export function watchedResources(options: KindOptions): readonly WatchedResource
       includes: (object) => object.metadata.namespace === namespace && object.metadata.name === name,
     },
   ];
+}
+
+/** One Secret by its name: no more of them may be read than are named somewhere. null = all that there are in files. */
+export function watchedSecret({bgpSecretsNamespace: namespace}: KindOptions, name: string | null): WatchedResource {
+  return {
+    kind: 'Secret', resource: RESOURCES.Secret, namespace, ...(name === null ? {} : {fieldSelector: `metadata.name=${name}`}),
+    includes: (object) => object.metadata.namespace === namespace && (name === null || object.metadata.name === name),
+  };
 }

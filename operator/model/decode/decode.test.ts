@@ -76,10 +76,10 @@ describe('CiliumBGPPeeringPolicy', () => {
   test('a zero is a default, and absent families are both', () => {
     const {routers, rejections} = policy({neighbors: [{...NEIGHBOR, peerPort: 0, holdTimeSeconds: 0, gracefulRestart: {enabled: true}}]});
     expect(rejections).toEqual([]);
-    expect(routers[0]).toMatchObject({exportPodCidr: false, neighbors: [{
+    expect(routers[0]).toMatchObject({announcements: [], neighbors: [{peer: {
       port: 179, holdTimeSeconds: 90, keepaliveSeconds: 30, gracefulRestart: {enabled: true, restartSeconds: 120},
       families: [{afi: 'ipv4', safi: 'unicast'}, {afi: 'ipv6', safi: 'unicast'}],
-    }]});
+    }}]});
   });
 
   test.each([
@@ -103,16 +103,18 @@ describe('CiliumBGPPeeringPolicy', () => {
   });
 
   test('what is not supported yet is said, and the rest stays in force', () => {
-    const fact = policy({serviceSelector: {}, neighbors: [{...NEIGHBOR, authSecretRef: 's', families: [{afi: 'ipv4', safi: 'unicast'}, {afi: 'l2vpn', safi: 'evpn'}]}]});
+    const fact = policy({serviceSelector: {}, neighbors: [{...NEIGHBOR, families: [{afi: 'ipv4', safi: 'unicast'}, {afi: 'l2vpn', safi: 'evpn'}]}]});
     expect(fact.routers.length).toBe(1);
-    expect(paths(fact)).toEqual(['spec.virtualRouters[0].serviceSelector', 'spec.virtualRouters[0].neighbors[0].authSecretRef', 'spec.virtualRouters[0].neighbors[0].families[1]']);
+    expect(fact.routers[0]?.announcements).toMatchObject([{kind: 'Service', addresses: ['LoadBalancerIP']}]);
+    expect(paths(fact)).toEqual(['spec.virtualRouters[0].neighbors[0].families[1]']);
     expect(fact.rejections.every(({code}) => code === 'BGP_UNSUPPORTED')).toBe(true);
   });
 
   test('communities: pairs, numbers, well-known names, merged and sorted', () => {
     const attributes = {selectorType: 'PodCIDR', localPreference: 200, communities: {standard: ['65000:1', '65000:1', '7'], wellKnown: ['no-export'], large: ['1:2:3']}};
-    expect(policy({neighbors: [{...NEIGHBOR, advertisedPathAttributes: [attributes]}]}).routers[0]?.neighbors[0]?.podCidrAttributes)
-      .toEqual([{selector: null, localPreference: 200, communities: [7, 65000 * 65536 + 1, 0xffffff01], largeCommunities: ['1:2:3']}]);
+    expect(policy({neighbors: [{...NEIGHBOR, advertisedPathAttributes: [attributes]}]}).routers[0]?.neighbors[0]?.attributes).toEqual([
+      {from: 'PodCIDR', selector: null, attributes: {localPreference: 200, communities: [7, 65000 * 65536 + 1, 0xffffff01], largeCommunities: ['1:2:3']}},
+    ]);
     for (const standard of ['65536:1', 'x', '1:70000']) {
       expect(policy({neighbors: [{...NEIGHBOR, advertisedPathAttributes: [{...attributes, communities: {standard: [standard]}}]}]}).routers).toEqual([]);
     }
