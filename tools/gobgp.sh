@@ -34,6 +34,7 @@ fill_cache() {
     rm -rf "$dir"
     mv "$work" "$dir"
     chmod 755 "$dir"
+    trap - EXIT
   fi
   exec 8>&-
 }
