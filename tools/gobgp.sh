@@ -20,7 +20,7 @@ build() {
 }
 
 fill_cache() {
-  local dir=$1 work
+  local dir=$1 work name
   mkdir -p "$(dirname "$dir")"
   exec 8>"$dir.lock"
   flock -n 8 || { echo "waiting for another build of gobgpd" >&2; flock 8; }
