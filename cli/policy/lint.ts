@@ -136,6 +136,8 @@ function lintCidr(item: Json, path: string, holder: string, {ranges, lint}: {rea
 }
 
 function lintLabel(name: string, path: string, lint: Say): void {
+  // A NetworkPolicy's namespaceSelector is about labels of namespaces: every one of them is in the identities of their pods.
+  if (path.includes('.namespaceSelector.')) return;
   const colon = name.indexOf(':');
   const [source, key] = colon < 0 ? ['any', name] : [name.slice(0, colon), name.slice(colon + 1)];
   if ((source !== 'any' && source !== 'k8s') || isIdentityRelevant(key)) return;

@@ -129,6 +129,14 @@ describe('validate', () => {
     expect({counts, valid}).toEqual({counts: {objects: 4, errors: 2, warnings: 9, notes: 1}, valid: false});
   });
 
+  test('labels of namespaces are in identities, whatever the filter says of pod labels', () => {
+    const from = (selector: object): string => JSON.stringify({apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: {name: 'from', namespace: 'shop'},
+      spec: {podSelector: {}, ingress: [{from: [selector]}]}});
+    const selector = {matchLabels: {'kubernetes.io/metadata.name': 'edge'}};
+    expect(stentorctl(['policy', 'validate', '-'], {input: from({namespaceSelector: selector})})).toMatchObject({code: 0, out: '1 policies: 0 errors, 0 warnings, 0 notes\n'});
+    expect(stentorctl(['policy', 'validate', '-'], {input: from({podSelector: selector})})).toMatchObject({code: 1, out: expect.stringContaining('LabelNotInIdentity') as unknown});
+  });
+
   test('table, SARIF, JUnit, exit codes', () => {
     const table = stentorctl(['policy', 'validate', FAULTY]);
     expect(table.out.split('\n').slice(0, 3)).toEqual([
