@@ -17,7 +17,7 @@ const KINDS = [
   'CiliumCIDRGroup', 'Service', 'EndpointSlice',
 ] as const;
 
-export async function readCluster(common: CommonOptions, signal: AbortSignal): Promise<Manifests> {
+export async function readCluster(common: Pick<CommonOptions, 'kubeconfig' | 'timeoutMs'>, signal: AbortSignal): Promise<Manifests> {
   // In a pod its service account.
   const inPod = common.kubeconfig === null && process.env['KUBERNETES_SERVICE_HOST'] !== undefined;
   const kubeconfig = inPod ? null : common.kubeconfig ?? join(homedir(), '.kube', 'config');

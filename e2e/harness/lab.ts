@@ -18,7 +18,7 @@ import {ApiPodStore, FilesPodStore, type PodStore} from './pod-store.js';
 import {ROOT, type RunDirectory} from './run-dir.js';
 import {must, startDaemon, until} from './shell.js';
 import {Stentor, type RoutingMode} from './stentor.js';
-import {NODES} from './topology.js';
+import {NODES, WORLD_PORTS} from './topology.js';
 import {tcp, type Place} from './traffic.js';
 
 export interface LabOptions {
@@ -207,7 +207,7 @@ export class Lab {
 
   /** The world outside answers on every of its addresses. */
   async #startWorld(): Promise<void> {
-    const daemon = startDaemon({name: 'world', netns: this.fabric.ext.path, logFile: this.run.log('world'), command: [HELPER, 'serve', 'tcp:80', 'udp:80']});
+    const daemon = startDaemon({name: 'world', netns: this.fabric.ext.path, logFile: this.run.log('world'), command: [HELPER, 'serve', ...WORLD_PORTS.flatMap((port) => [`tcp:${port}`, `udp:${port}`])]});
     recordProcess(this.run, daemon.pid, 'world');
     await until('the world answers', {timeoutMs: 5_000, intervalMs: 10}, async () => (await tcp(this.ext, '127.0.0.1', 80)).result === 'ok' ? true : null);
   }

@@ -40,6 +40,9 @@ export const WORLD_ADDRESSES: readonly string[] = [
   '20.1.1.1', '20.1.1.2', '10.95.255.255', '10.96.0.1', '10.111.255.254', '10.112.0.1',
 ];
 
+/** Where it answers, TCP and UDP. */
+export const WORLD_PORTS: readonly number[] = [53, 80, 8080];
+
 export const NODES: readonly NodeSpec[] = [
   {name: 'cilium-bgp-control-plane', rack: 'rack0', address: '10.1.5.10', gateway: '10.1.5.1', leaf: 'leaf0'},
   {name: 'cilium-bgp-worker', rack: 'rack0', address: '10.1.5.11', gateway: '10.1.5.1', leaf: 'leaf0'},

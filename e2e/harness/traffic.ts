@@ -3,7 +3,7 @@
 import {spawn, type ChildProcess} from 'node:child_process';
 import {createInterface} from 'node:readline';
 import {HELPER} from './helper.js';
-import {run, until} from './shell.js';
+import {must, run, until} from './shell.js';
 
 /** Where a client runs: a pod or a host of the lab. */
 export interface Place {
@@ -36,6 +36,23 @@ async function probe(kind: 'connect' | 'udp', from: Place, to: readonly string[]
   const result = await run([HELPER, '--netns', from.netnsPath, kind, ...to, String(timeoutMs), options.text ?? 'who'], {timeoutMs: timeoutMs + 5_000});
   if (result.stdout === '') throw new Error(`the probe said nothing: ${result.stderr}`);
   return JSON.parse(result.stdout) as ProbeResult;
+}
+
+/** `handshake`: a TCP connection is answer enough. */
+export interface ProbeTarget {
+  readonly kind: 'handshake' | 'tcp' | 'udp' | 'icmp';
+  readonly address: string;
+  readonly port: number;
+}
+
+/** All at once and from one process: one attempt each, with the same time-out. Results in the order of the targets. */
+export async function probes(from: Place, targets: readonly ProbeTarget[], timeoutMs: number): Promise<readonly ProbeResult[]> {
+  if (targets.length === 0) return [];
+  const words = targets.map(({kind, address, port}) => `${kind}:${address}:${port}`);
+  const output = await must([HELPER, '--netns', from.netnsPath, 'probes', String(timeoutMs), ...words], {timeoutMs: timeoutMs + 5_000});
+  const results = output.trimEnd().split('\n').map((line) => JSON.parse(line) as ProbeResult);
+  if (results.length !== targets.length) throw new Error(`${results.length} results for ${targets.length} probes`);
+  return results;
 }
 
 /** The client's address as the echo server saw it; null when there was no answer. */

@@ -4,7 +4,7 @@
 import {afterAll, afterEach, beforeAll, describe, expect, test} from '@jest/globals';
 import type {KubeClient} from '../../lib/kube/client.js';
 import * as bgp from '../harness/checks/bgp.js';
-import {differences, expectations, flowsBetween, podEnd, type End, type Flow} from '../harness/checks/truth-table.js';
+import {addressEnd, differences, expectations, flowsBetween, podEnd, type End, type Flow} from '../harness/checks/truth-table.js';
 import {conditionsOf, ENFORCED, holds, watchUntil} from '../harness/enforced.js';
 import {Lab} from '../harness/lab.js';
 import {policyOracle} from '../harness/policy-oracle.js';
@@ -54,13 +54,12 @@ beforeAll(async () => {
 
 /** Of a node only what it answers itself: pings. It sends to its own pod (as host) and to those of others (as remote-node). */
 function outside(): readonly End[] {
-  const address = (text: string, ip: string, more: Partial<End>): End => ({text, peer: {kind: 'ip', address: ip}, place: null, address: ip, serves: [], speaks: true, ...more});
   return [
-    address('node', '10.1.5.11', {place: lab.node('cilium-bgp-worker'), serves: ['ICMP/8']}),
-    address('apiserver', API_ADDRESS, {serves: [`TCP/${API_PORT}`], speaks: false}),
-    address('world', EXT_ADDRESS, {place: lab.ext, serves: ['TCP/80', 'ICMP/8']}),
-    address('20.1.1.1', '20.1.1.1', {serves: ['TCP/80']}),
-    address('20.1.1.2', '20.1.1.2', {serves: ['TCP/80']}),
+    addressEnd('node', '10.1.5.11', {place: lab.node('cilium-bgp-worker'), serves: ['ICMP/8']}),
+    addressEnd('apiserver', API_ADDRESS, {serves: [`TCP/${API_PORT}`], speaks: false}),
+    addressEnd('world', EXT_ADDRESS, {place: lab.ext, serves: ['TCP/80', 'ICMP/8']}),
+    addressEnd('20.1.1.1', '20.1.1.1', {serves: ['TCP/80']}),
+    addressEnd('20.1.1.2', '20.1.1.2', {serves: ['TCP/80']}),
   ];
 }
 
@@ -100,7 +99,7 @@ interface ByHand {
 
 /** `isHard`: a client has seen Enforced, so the very first packet counts. */
 async function compare({allowed, denied}: ByHand, isHard: boolean): Promise<void> {
-  const expected = expectations(flows, await policyOracle(client, lab.pods()));
+  const expected = expectations(flows, await policyOracle(lab));
   expect({allowed: allowed.filter((text) => expected.get(text) !== true), denied: denied.filter((text) => expected.get(text) !== false)}).toEqual({allowed: [], denied: []});
   if (isHard) {
     expect(await differences(flows, expected)).toEqual([]);

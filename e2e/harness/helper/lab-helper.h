@@ -14,6 +14,8 @@ void usage(const char *text) __attribute__((noreturn));
 struct sockaddr_in address_of(const char *ip, const char *port);
 void format_peer(const struct sockaddr_in *peer, char *out, size_t size);
 void print_json_string(const char *text, size_t length);
+/* One line of JSON for a probe that has ended. */
+void print_result(const char *result, double ms, const char *reply, size_t length);
 /* "reset", "refused", "unreachable", "timeout" or the errno's own name: a drop must be told from a rejection. */
 const char *failure_name(int error);
 /* Binds to `ip` when it is not NULL: the client's source address. */
@@ -23,6 +25,7 @@ void set_nonblocking(int fd);
 int command_serve(int argc, char **argv);
 int command_connect(int argc, char **argv);
 int command_udp(int argc, char **argv);
+int command_probes(int argc, char **argv);
 int command_stream(int argc, char **argv);
 int command_pace(int argc, char **argv);
 int command_flows(int argc, char **argv);

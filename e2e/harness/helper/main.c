@@ -69,6 +69,13 @@ void print_json_string(const char *text, size_t length)
 	putchar('"');
 }
 
+void print_result(const char *result, double ms, const char *reply, size_t length)
+{
+	printf("{\"result\":\"%s\",\"ms\":%.2f,\"reply\":", result, ms);
+	print_json_string(reply, length);
+	puts("}");
+}
+
 const char *failure_name(int error)
 {
 	switch (error) {
@@ -120,7 +127,7 @@ static const struct {
 	const char *name;
 	int (*run)(int argc, char **argv);
 } COMMANDS[] = {
-	{"serve", command_serve}, {"connect", command_connect}, {"udp", command_udp}, {"stream", command_stream},
+	{"serve", command_serve}, {"connect", command_connect}, {"udp", command_udp}, {"probes", command_probes}, {"stream", command_stream},
 	{"pace", command_pace}, {"flows", command_flows}, {"talk", command_talk}, {"relay", command_relay},
 };
 
@@ -136,5 +143,5 @@ int main(int argc, char **argv)
 	for (size_t i = 0; argc > 1 && i < sizeof(COMMANDS) / sizeof(COMMANDS[0]); i++)
 		if (strcmp(argv[1], COMMANDS[i].name) == 0)
 			return COMMANDS[i].run(argc - 2, argv + 2);
-	usage("serve|connect|udp|stream|pace|flows|talk|relay …");
+	usage("serve|connect|udp|probes|stream|pace|flows|talk|relay …");
 }

@@ -81,9 +81,7 @@ static int exchange(int fd, const char *text, char *reply, ssize_t *got, double 
 
 static int report(int error, const char *success, double start, const char *reply, ssize_t length)
 {
-	printf("{\"result\":\"%s\",\"ms\":%.2f,\"reply\":", error == 0 ? success : failure_name(error), now_ms() - start);
-	print_json_string(reply, length > 0 ? length : 0);
-	puts("}");
+	print_result(error == 0 ? success : failure_name(error), now_ms() - start, reply, length > 0 ? length : 0);
 	return error == 0 ? 0 : 1;
 }
 
