@@ -22,6 +22,8 @@ export const OPTIONS = {
   'invalid-policy': {kind: 'string', default: 'isolate', values: ['isolate', 'ignore'], group: CLUSTER, help: 'what a refused policy does to its subjects'},
   'ip-masq-configmap': {kind: 'string', default: 'kube-system/ip-masq-agent', pattern: '^[^/]+/[^/]+$', group: CLUSTER, help: 'NAMESPACE/NAME of the masquerading rules'},
   'bgp-secrets-namespace': {kind: 'string', default: 'kube-system', pattern: '^[^/]+$', group: CLUSTER, help: 'where the Secrets lie that BGP objects name for passwords; only those named are read'},
+  'default-lb-service-ipam': {kind: 'string', default: 'lbipam', values: ['lbipam', 'nodeipam', 'none'], group: CLUSTER, help: 'who gives addresses to LoadBalancer Services without a class; only lbipam is ours'},
+  'enable-ipv6': {kind: 'boolean', default: false, group: CLUSTER, help: 'LoadBalancer Services that leave the family to the cluster may get IPv6 addresses, too'},
   'install-crds': {kind: 'boolean', default: true, group: CLUSTER, help: 'create and upgrade the CustomResourceDefinitions'},
   listen: {kind: 'string', default: '0.0.0.0:4240', pattern: ':\\d+$', group: SERVING, help: 'gRPC for agents'},
   'http-listen': {kind: 'string', default: '127.0.0.1:9963', group: SERVING, help: '/healthz /readyz /metrics /debug'},

@@ -20,7 +20,7 @@ import {startKubeFeed, type Feed} from './watch/feed.js';
 import {LeaderElector, type LeaderState} from './watch/leader.js';
 
 const CRDS = join(import.meta.dirname, '../../crds');
-const NONE: ClusterState = {identities: new Map(), nodes: new Map(), endpoints: new Map(), policyStatuses: new Map(), events: new Map()};
+const NONE: ClusterState = {identities: new Map(), nodes: new Map(), endpoints: new Map(), services: new Map(), policyStatuses: new Map(), events: new Map()};
 let server: TestApiServer;
 let client: KubeClient;
 let stop: AbortController;
@@ -148,6 +148,7 @@ describe('applier', () => {
         spec: {addresses: [{type: 'InternalIP', ip: '10.1.5.10'}], ipam: {podCIDRs: ['10.98.0.0/24']}}}]]),
       endpoints: new Map([['default/p', {namespace: 'default', name: 'p', podUid: 'none',
         status: {id: 7, state: 'ready', identity: {id: 400, labels: ['k8s:app=x']}, networking: {addressing: [{ipv4: '10.98.0.7'}], node: '10.1.5.10'}}}]]),
+      services: new Map(),
       policyStatuses: new Map([[uid, {object, apiVersion: 'cilium.io/v2', conditions: [
         {type: 'Valid', status: 'True', reason: 'Valid', message: 'Policy validation succeeded', observedGeneration: 1},
         {type: 'stentor.io/Enforced', status: value, reason: 'Installed', message: '1/1', observedGeneration: 1}]}]]),

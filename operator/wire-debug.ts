@@ -34,9 +34,9 @@ export function debugView(parts: DebugParts, path: string): unknown {
     case 'policies':
       return Object.fromEntries(sortedEntries(engine.tables.policies).map(([key, fact]) => [key, policyView(engine, key, fact.generation)]));
     case 'cluster-state': {
-      const {identities, nodes, endpoints, policyStatuses, events} = engine.clusterState;
+      const {identities, nodes, endpoints, services, policyStatuses, events} = engine.clusterState;
       const problems = parts.source.applier?.problems() ?? [];
-      return {problems, ...Object.fromEntries(Object.entries({identities, nodes, endpoints, policyStatuses, events}).map(([key, map]) => [key, Object.fromEntries(sortedEntries<unknown>(map))]))};
+      return {problems, ...Object.fromEntries(Object.entries({identities, nodes, endpoints, services, policyStatuses, events}).map(([key, map]) => [key, Object.fromEntries(sortedEntries<unknown>(map))]))};
     }
     case 'bgp':
       return {findings: engine.compiler.speakers.findings()};

@@ -5,9 +5,11 @@ import {StentorError} from '../lib/core/errors.js';
 import {contains, parsePrefix} from '../lib/core/ip.js';
 import type {ClusterState, DesiredEvent} from '../lib/desired/cluster-state.js';
 import type {EndpointReport, NodeReport, PeerReport} from '../lib/domain/reports.js';
+import type {DemandOptions} from '../lib/lbipam/demand.js';
 import type {Clock} from '../lib/run/clock.js';
 import type {Log} from '../lib/run/log.js';
 import {ClusterStateBuilder, nodeRef} from './compile/cluster-state.js';
+import {LbStatuses} from './compile/lb-ipam.js';
 import {Enforcement, type NodeProgress} from './compile/enforcement.js';
 import {Compiler, type CompileOptions} from './compile/graph.js';
 import type {DesiredStore} from './desired/store.js';
@@ -20,6 +22,7 @@ import type {Batch} from './watch/feed-types.js';
 
 export interface EngineOptions {
   readonly compile: CompileOptions;
+  readonly lbIpam: DemandOptions;
   readonly decoders: Decoders;
   /** How long a node without a session still counts as enforcing what it had acknowledged. */
   readonly unreachableAfterMs: number;
@@ -84,6 +87,7 @@ const EVENT_API_VERSION = 'v1';
 export class Engine implements SessionEvents {
   readonly compiler: Compiler;
   readonly enforcement: Enforcement;
+  readonly lb: LbStatuses;
   readonly #options: EngineOptions;
   readonly #parts: EngineParts;
   readonly #cluster: ClusterStateBuilder;
@@ -109,7 +113,8 @@ export class Engine implements SessionEvents {
     this.#parts = parts;
     this.compiler = new Compiler(options.compile);
     this.enforcement = new Enforcement({compiler: this.compiler, progressOf: (node) => this.#progressOf(node)});
-    this.#cluster = new ClusterStateBuilder({compiler: this.compiler, enforcement: this.enforcement});
+    this.lb = new LbStatuses(options.lbIpam);
+    this.#cluster = new ClusterStateBuilder({compiler: this.compiler, enforcement: this.enforcement, lb: this.lb});
   }
 
   get inSync(): boolean {
@@ -162,6 +167,10 @@ export class Engine implements SessionEvents {
     this.#term++;
     this.enforcement.settling = true;
     this.#lost.clear();
+    if (leading && this.#inSync) {
+      this.#cluster.adoptAddresses(this.#tables);
+      this.#publish();
+    }
     this.#settle();
   }
 
@@ -173,6 +182,12 @@ export class Engine implements SessionEvents {
       this.enforcement.settling = false;
       this.#publishStatuses(this.enforcement.reconsidered(this.#tables));
     });
+  }
+
+  /** From the apply stage: the Service's status in Kubernetes is as the cluster state says. */
+  onServiceSettled(key: string): void {
+    this.#cluster.serviceSettled(this.#tables, key);
+    this.#publish();
   }
 
   onConnect(node: string): void {
@@ -402,7 +417,7 @@ export class Engine implements SessionEvents {
     const next = this.#cluster.state;
     const last = this.#published;
     if (last !== null && next.identities === last.identities && next.nodes === last.nodes && next.endpoints === last.endpoints
-      && next.policyStatuses === last.policyStatuses && next.events === last.events) return;
+      && next.services === last.services && next.policyStatuses === last.policyStatuses && next.events === last.events) return;
     this.#published = next;
     this.#parts.onClusterState(next);
   }

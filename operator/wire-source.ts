@@ -32,6 +32,7 @@ export interface SourceParts {
   readonly fail: (error: unknown) => void;
   readonly onApiCall: (verb: string, code: string, seconds: number) => void;
   readonly onWrite: (kind: string, verb: string, result: string, seconds: number) => void;
+  readonly onServiceSettled: (key: string) => void;
 }
 
 export interface ClusterSource {
@@ -176,7 +177,7 @@ function networkNamespace(): string {
 }
 
 function createApplier(parts: SourceParts, target: FileTarget | KubeTarget): ClusterApplier {
-  return new ClusterApplier({instance: hostname()}, {target, clock: parts.clock, log: parts.log, onWrite: parts.onWrite});
+  return new ClusterApplier({instance: hostname()}, {target, clock: parts.clock, log: parts.log, onWrite: parts.onWrite, onServiceSettled: parts.onServiceSettled});
 }
 
 function applierPart(applier: ClusterApplier, parts: SourceParts): Part {

@@ -3,6 +3,8 @@
 import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {StentorError} from '../lib/core/errors.js';
+import {BGP_CLASS} from '../lib/domain/exposed-service.js';
+import type {DemandOptions} from '../lib/lbipam/demand.js';
 import {realClock, type Clock} from '../lib/run/clock.js';
 import type {HttpServerHandle} from '../lib/run/http.js';
 import type {Lifecycle, Part} from '../lib/run/lifecycle.js';
@@ -30,6 +32,10 @@ export function compileOptions(config: OperatorConfig): CompileOptions {
     ipv4NativeRoutingCidr: config['ipv4-native-routing-cidr'] === '' ? null : config['ipv4-native-routing-cidr'],
     enableIPv4Masquerade: config['enable-ipv4-masquerade'], enforcement: config['enable-policy'], allowLocalhost: config['allow-localhost'] !== 'policy',
   };
+}
+
+export function lbIpamOptions(config: OperatorConfig): DemandOptions {
+  return {families: config['enable-ipv6'] ? [4, 6] : [4], defaultIpam: config['default-lb-service-ipam'] === 'lbipam', classes: new Set([BGP_CLASS])};
 }
 
 export function decoderOptions(config: OperatorConfig): DecoderOptions {
@@ -69,6 +75,7 @@ export async function wireOperator(config: OperatorConfig, parts: OperatorParts)
     },
     onApiCall: (verb, code, seconds) => metrics.apiCallSeconds.observe({verb, code}, seconds),
     onWrite: (kind, verb, result) => metrics.writes.add({kind, verb, result}),
+    onServiceSettled: (key) => engine.onServiceSettled(key),
   });
   const engine: Engine = new Engine(engineOptions(config), {
     store, clock, log, observer: observerOf(metrics),
@@ -103,7 +110,7 @@ export async function wireOperator(config: OperatorConfig, parts: OperatorParts)
 
 function engineOptions(config: OperatorConfig): ConstructorParameters<typeof Engine>[0] {
   return {
-    compile: compileOptions(config), decoders: decoders(decoderOptions(config)), unreachableAfterMs: config['unreachable-after'],
+    compile: compileOptions(config), lbIpam: lbIpamOptions(config), decoders: decoders(decoderOptions(config)), unreachableAfterMs: config['unreachable-after'],
     settleMs: config['settle-time'], spanAckLimitMs: config['span-ack-limit'], endpointsPerNodeMax: config['endpoints-per-node-max'],
   };
 }
@@ -141,8 +148,23 @@ function collectGauges(metrics: OperatorMetrics, parts: {engine: Engine; server:
     metrics.policiesPending.set({}, engine.enforcement.pendingCount);
     metrics.writesPending.set({}, source.applier?.pending ?? 0);
     metrics.unmanagedPods.set({}, engine.unmanagedPods());
+    collectLbIpam(metrics, engine);
     for (const [table, rows] of Object.entries(engine.tables)) metrics.rows.set({table}, rows.size);
   });
+}
+
+function collectLbIpam({lbIpam}: OperatorMetrics, engine: Engine): void {
+  const {ipam} = engine.lb;
+  const pools = ipam.poolUse();
+  lbIpam.conflictingPools.set({}, [...pools.values()].filter(({conflict}) => conflict !== null).length);
+  lbIpam.servicesMatching.set({}, ipam.assignments.size);
+  lbIpam.servicesUnsatisfied.set({}, ipam.unsatisfied);
+  lbIpam.ipsAvailable.clear();
+  lbIpam.ipsUsed.clear();
+  for (const [pool, {available, used}] of pools) {
+    lbIpam.ipsAvailable.set({pool}, Number(available));
+    lbIpam.ipsUsed.set({pool}, Number(used));
+  }
 }
 
 function httpPart(

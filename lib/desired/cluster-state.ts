@@ -35,7 +35,14 @@ export interface DesiredCiliumEndpoint {
   readonly status: Readonly<Record<string, unknown>>;
 }
 
-/** Conditions of a policy object (CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy; NetworkPolicy has none and is left out). */
+/** Addresses of a LoadBalancer Service, and whether they are what it asks for; `condition` null = both are to be cleared. */
+export interface DesiredServiceStatus {
+  readonly object: ObjectRef;
+  readonly addresses: readonly string[];
+  readonly condition: Condition | null;
+}
+
+/** Conditions of an object that users write: policies, pools. (NetworkPolicy has none and is left out.) */
 export interface DesiredPolicyStatus {
   readonly object: ObjectRef;
   readonly apiVersion: string;
@@ -57,6 +64,8 @@ export interface ClusterState {
   readonly nodes: ReadonlyMap<string, DesiredCiliumNode>;
   /** By `namespace/name`. */
   readonly endpoints: ReadonlyMap<string, DesiredCiliumEndpoint>;
+  /** By `namespace/name`: those whose addresses are ours to give. */
+  readonly services: ReadonlyMap<string, DesiredServiceStatus>;
   /** By uid. */
   readonly policyStatuses: ReadonlyMap<string, DesiredPolicyStatus>;
   /** By uid + reason + message. */

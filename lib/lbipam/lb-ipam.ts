@@ -63,6 +63,8 @@ export class LbIpam {
   #arranged: ArrangedPools = NOTHING_ARRANGED;
   #open: readonly OpenRange[] = [];
   #changed = new Set<string>();
+  /** Their decision was made while somebody else had an address who has it no longer. */
+  readonly #again = new Set<string>();
   #freed = false;
 
   constructor(options: DemandOptions) {
@@ -103,22 +105,41 @@ export class LbIpam {
     this.#freed = false;
     for (const [key, service] of services) this.#observe(key, service);
     if (pools !== undefined) this.#setPools(pools);
-    const dirty = pools === undefined ? services.keys() : this.#services.keys();
-    for (const key of this.#byAge(dirty)) this.#decide(key);
-    // An address that somebody gave back may be what others wait for.
-    while (this.#freed) {
-      this.#freed = false;
-      for (const key of this.#byAge(this.#waiting)) this.#decide(key);
-    }
+    this.#decideAll(new Set([...services.keys(), ...(pools === undefined ? [] : this.#services.keys())]));
     return {services: this.#changed, poolsChanged: pools !== undefined || this.#changed.size > 0};
   }
 
-  /** Forgets what was assigned and not seen: the statuses alone count, as after a start. For who takes over from another. */
+  /**
+   * The statuses alone count from now on, as after a start; for who takes over from another. What was assigned here and not seen may have been
+   * written by the other one a moment ago: it stays taken until the Service is seen again.
+   */
   adopt(): LbIpamChanges {
+    this.#changed = new Set();
     for (const [key, assignment] of this.#assignments) if (assignment.kind === 'assigned') this.#commit(key, new Map());
     this.#assignments.clear();
     this.#waiting.clear();
-    return this.update(this.#services, this.#pools);
+    this.#decideAll(this.#services.keys());
+    return {services: this.#changed, poolsChanged: true};
+  }
+
+  /** The Service's status is known to be as assigned: nothing that was taken back before it was seen can still be there. */
+  settled(key: string): LbIpamChanges {
+    this.#changed = new Set();
+    const service = this.#services.get(key);
+    if (service !== undefined) this.#observe(key, service);
+    this.#decideAll([]);
+    return {services: this.#changed, poolsChanged: this.#changed.size > 0};
+  }
+
+  #decideAll(keys: Iterable<string>): void {
+    for (const key of this.#byAge(keys)) this.#decide(key);
+    // An address that somebody gave back may be what others wait for, or what others were about to share.
+    while (this.#freed || this.#again.size > 0) {
+      this.#freed = false;
+      const again = new Set([...this.#again, ...this.#waiting]);
+      this.#again.clear();
+      for (const key of this.#byAge(again)) this.#decide(key);
+    }
   }
 
   #byAge(keys: Iterable<string>): string[] {
@@ -171,7 +192,9 @@ export class LbIpam {
     for (const address of held) {
       const wanted = service.requested.length > 0 ? service.requested.includes(address) : families.includes(familyOf(address));
       const range = wanted ? this.#rangeFor(service, address) : undefined;
-      if (range !== undefined && this.#whyNotKept(service, address) === null) given.set(address, range);
+      // What its status does not show yet it is about to take, not to keep.
+      const why = service.ingress.includes(address) ? this.#whyNotKept(service, address) : this.#whyNotTaken(service, address);
+      if (range !== undefined && why === null) given.set(address, range);
     }
     const shortfalls = service.requested.length > 0 ? this.#satisfyRequested(service, given) : this.#satisfyFamilies(service, families, given);
     this.#commit(key, given);
@@ -280,6 +303,8 @@ export class LbIpam {
 
   #lowestFree(service: ExposedService, family: Family): {readonly address: string; readonly range: AddressRange} | Shortfall {
     let full = false;
+    const own = this.#ownOnly(service, family);
+    if (own !== null) return own;
     for (const open of this.#open) {
       const {range} = open;
       if (range.family !== family || !selects(range.pool, service)) continue;
@@ -291,6 +316,17 @@ export class LbIpam {
     }
     if (full) return {reason: 'out_of_ips', message: 'All enabled CiliumLoadBalancerIPPools that match this service ran out of allocatable IPs'};
     return {reason: 'no_pool', message: 'There are no enabled CiliumLoadBalancerIPPools that match this service'};
+  }
+
+  /** What its own status may show, and nobody else's, is its first choice. */
+  #ownOnly(service: ExposedService, family: Family): {readonly address: string; readonly range: AddressRange} | null {
+    for (const address of this.#seenBy.get(keyOf(service)) ?? []) {
+      if (familyOf(address) !== family || this.#seen.of(address).size > 1 || this.#given.has(address)) continue;
+      const value = numberOf(address);
+      const range = this.#open.find((open) => holds(open.range, family, value) && selects(open.range.pool, service))?.range;
+      if (range !== undefined && value >= range.lowest && value <= range.highest) return {address, range};
+    }
+    return null;
   }
 
   #commit(key: string, given: ReadonlyMap<string, AddressRange>): void {
@@ -319,6 +355,7 @@ export class LbIpam {
     }
     this.#giveBack(this.#given, address, key);
     if (!this.#given.has(address)) this.#setPool(address, null);
+    for (const other of this.#given.of(address)) if (this.#services.get(other)?.ingress.includes(address) !== true) this.#again.add(other);
   }
 
   #leaveSharing(key: string, addresses: readonly string[]): void {

@@ -14,7 +14,7 @@ import {ClusterApplier} from './cluster-applier.js';
 import {FileTarget} from './file-target.js';
 import {OURS, type ObjectTarget} from './kube-target.js';
 
-const NONE: ClusterState = {identities: new Map(), nodes: new Map(), endpoints: new Map(), policyStatuses: new Map(), events: new Map()};
+const NONE: ClusterState = {identities: new Map(), nodes: new Map(), endpoints: new Map(), services: new Map(), policyStatuses: new Map(), events: new Map()};
 
 /** Remembers objects as an API server would, refuses when told to, and can hold answers back. */
 class FakeTarget implements ObjectTarget {

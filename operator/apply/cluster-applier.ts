@@ -16,6 +16,7 @@ import {planNode} from './node-objects.js';
 import {ObservedObjects, type ObservedChange} from './observed-objects.js';
 import {NOTHING, type Plan} from './plan.js';
 import {planPolicyStatus, POLICY_RESOURCES} from './policy-status.js';
+import {planServiceStatus} from './service-status.js';
 
 export interface ClusterApplierOptions {
   /** Names this replica in Events. */
@@ -32,6 +33,8 @@ export interface ClusterApplierParts {
   readonly random?: () => number;
   /** After each write; `result` is `ok` or the error's code. */
   readonly onWrite?: (kind: string, verb: string, result: string, seconds: number) => void;
+  /** The Service's status is as it should be, as of its newest version; no write of it is on its way. */
+  readonly onServiceSettled?: (key: string) => void;
 }
 
 export interface ApplyProblem {
@@ -40,7 +43,7 @@ export interface ApplyProblem {
   readonly message: string;
 }
 
-const EMPTY: ClusterState = {identities: new Map(), nodes: new Map(), endpoints: new Map(), policyStatuses: new Map(), events: new Map()};
+const EMPTY: ClusterState = {identities: new Map(), nodes: new Map(), endpoints: new Map(), services: new Map(), policyStatuses: new Map(), events: new Map()};
 const KINDS = ['CiliumIdentity', 'CiliumNode', 'CiliumEndpoint'] as const;
 /** Distinct events remembered; beyond, the oldest are forgotten and may be written a second time. */
 const EVENTS_MAX = 10_000;
@@ -94,6 +97,7 @@ export class ClusterApplier {
     this.#markDifferent('CiliumIdentity', before.identities, state.identities);
     this.#markDifferent('CiliumNode', before.nodes, state.nodes);
     this.#markDifferent('CiliumEndpoint', before.endpoints, state.endpoints);
+    this.#markDifferent('Service', before.services, state.services);
     this.#markDifferent('status', before.policyStatuses, state.policyStatuses);
     this.#countEvents(before, state);
     if (this.#hasState) return;
@@ -179,12 +183,13 @@ export class ClusterApplier {
       case 'CiliumIdentity': return this.#planIdentity(key);
       case 'CiliumNode': return planNode(this.#state.nodes.get(key), this.#observed.get(kind, key));
       case 'CiliumEndpoint': return planEndpoint(this.#state.endpoints.get(key), this.#observed.get(kind, key));
+      case 'Service': return this.#planService(key);
       case 'status': {
         const desired = this.#state.policyStatuses.get(key);
         if (desired === undefined) return NOTHING;
         const {kind: of, namespace, name} = desired.object;
         const observed = this.#observed.get(of, namespace === '' ? name : `${namespace}/${name}`);
-        return planPolicyStatus(desired, observed, `${new Date(clock.now()).toISOString().slice(0, 19)}Z`);
+        return planPolicyStatus(desired, observed, this.#wholeSeconds());
       }
       default: {
         const desired = this.#state.events.get(key);
@@ -194,6 +199,18 @@ export class ClusterApplier {
         return planEvent(desired, known.count, {microTime, instance: this.#options.instance});
       }
     }
+  }
+
+  #wholeSeconds(): string {
+    return `${new Date(this.#parts.clock.now()).toISOString().slice(0, 19)}Z`;
+  }
+
+  #planService(key: string): Plan {
+    const desired = this.#state.services.get(key);
+    const observed = this.#observed.get('Service', key);
+    const plan = planServiceStatus(desired, observed, this.#wholeSeconds());
+    if (plan.verb === 'nothing' && desired !== undefined && desired.object.uid === observed?.metadata.uid) this.#parts.onServiceSettled?.(key);
+    return plan;
   }
 
   #planIdentity(key: string): Plan {

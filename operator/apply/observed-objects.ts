@@ -13,6 +13,7 @@ export interface ObservedChange {
 const KEPT: Readonly<Record<string, readonly string[]>> = {
   CiliumIdentity: ['security-labels'], CiliumNode: ['spec'], CiliumEndpoint: ['status'],
   CiliumNetworkPolicy: ['status'], CiliumClusterwideNetworkPolicy: ['status'], CiliumBGPPeeringPolicy: ['status'],
+  CiliumLoadBalancerIPPool: ['status'], Service: ['status'],
 };
 
 export class ObservedObjects {

@@ -1,4 +1,4 @@
-// Conditions of the user's policies, through the status subresource. Only what differs is written.
+// Conditions of the user's policies and pools, through the status subresource. Only what differs is written.
 
 import type {Condition, DesiredPolicyStatus} from '../../lib/desired/cluster-state.js';
 import {isRecord, type KubeObject} from '../../lib/kube/object.js';
@@ -8,7 +8,7 @@ import {NOTHING, type Plan} from './plan.js';
 /** Kinds with conditions; NetworkPolicy has none. */
 export const POLICY_RESOURCES: Readonly<Record<string, ApiResource>> = {
   CiliumNetworkPolicy: RESOURCES.CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy: RESOURCES.CiliumClusterwideNetworkPolicy,
-  CiliumBGPPeeringPolicy: RESOURCES.CiliumBGPPeeringPolicy,
+  CiliumBGPPeeringPolicy: RESOURCES.CiliumBGPPeeringPolicy, CiliumLoadBalancerIPPool: RESOURCES.CiliumLoadBalancerIPPool,
 };
 
 /** `now` is RFC 3339 in whole seconds, as Kubernetes writes times. Another object of the same name is left alone. */
@@ -19,11 +19,7 @@ export function planPolicyStatus(desired: DesiredPolicyStatus | undefined, obser
   const current = conditionsOf(observed);
   if (desired.conditions.every((condition) => isSame(current.get(condition.type), condition))) return NOTHING;
   const {name, namespace} = desired.object;
-  const conditions = desired.conditions.map((condition) => {
-    const before = current.get(condition.type);
-    const kept = before?.['status'] === condition.status ? before['lastTransitionTime'] : undefined;
-    return {...condition, lastTransitionTime: typeof kept === 'string' ? kept : now};
-  });
+  const conditions = desired.conditions.map((condition) => stamped(condition, current.get(condition.type), now));
   const object = {
     apiVersion: desired.apiVersion, kind: desired.object.kind,
     metadata: {name, ...(namespace === '' ? {} : {namespace}), ...precondition(observed)}, status: {conditions},
@@ -31,22 +27,28 @@ export function planPolicyStatus(desired: DesiredPolicyStatus | undefined, obser
   return {verb: 'applyStatus', resource, object};
 }
 
+/** The time moves only when the status flips. */
+export function stamped(condition: Condition, before: Readonly<Record<string, unknown>> | undefined, now: string): Condition & {readonly lastTransitionTime: string} {
+  const kept = before?.['status'] === condition.status ? before['lastTransitionTime'] : undefined;
+  return {...condition, lastTransitionTime: typeof kept === 'string' ? kept : now};
+}
+
 /**
  * A policy that was deleted and made anew since we looked must not get the conditions of the old one, not even for a moment: the
  * version has to be the one we saw. (The API server does not compare uids when a status is applied.)
  */
-function precondition(observed: KubeObject): {readonly uid?: string; readonly resourceVersion?: string} {
+export function precondition(observed: KubeObject): {readonly uid?: string; readonly resourceVersion?: string} {
   const {uid, resourceVersion} = observed.metadata;
   return {...(uid === undefined ? {} : {uid}), ...(resourceVersion === undefined ? {} : {resourceVersion})};
 }
 
-function conditionsOf(object: KubeObject): ReadonlyMap<string, Readonly<Record<string, unknown>>> {
+export function conditionsOf(object: KubeObject): ReadonlyMap<string, Readonly<Record<string, unknown>>> {
   const status = isRecord(object['status']) ? object['status'] : {};
   const list: readonly unknown[] = Array.isArray(status['conditions']) ? status['conditions'] : [];
   return new Map(list.filter(isRecord).map((condition) => [String(condition['type']), condition]));
 }
 
-function isSame(current: Readonly<Record<string, unknown>> | undefined, wanted: Condition): boolean {
+export function isSame(current: Readonly<Record<string, unknown>> | undefined, wanted: Condition): boolean {
   return current !== undefined && current['status'] === wanted.status && current['reason'] === wanted.reason
     && current['message'] === wanted.message && current['observedGeneration'] === wanted.observedGeneration;
 }

@@ -1,4 +1,4 @@
-// What Kubernetes should hold because of us: CiliumIdentity, CiliumNode and CiliumEndpoint objects, conditions, Events.
+// What Kubernetes should hold because of us: CiliumIdentity, CiliumNode and CiliumEndpoint objects, addresses of Services, conditions, Events.
 
 import {deepEqual} from '../../lib/core/equal.js';
 import type {ObjectRef, Rejection} from '../../lib/core/errors.js';
@@ -9,12 +9,14 @@ import type {ChangedKeys, Tables} from '../model/tables.js';
 import type {Endpoint} from './endpoints.js';
 import {hasConditions, validity, type Enforcement} from './enforcement.js';
 import type {CompiledChanges, Compiler} from './graph.js';
+import type {LbStatusChanges, LbStatuses} from './lb-ipam.js';
 import {nodeView} from './nodes.js';
 
 /** Kept incrementally; every `state` is an immutable snapshot whose parts are the same objects until they change. */
 export class ClusterStateBuilder {
   readonly #compiler: Compiler;
   readonly #enforcement: Enforcement;
+  readonly #lb: LbStatuses;
   #identities = Table.empty<DesiredIdentity>();
   #nodes = Table.empty<DesiredCiliumNode>();
   #endpoints = Table.empty<DesiredCiliumEndpoint>();
@@ -24,23 +26,36 @@ export class ClusterStateBuilder {
   readonly #eventsBySource = new Map<string, readonly string[]>();
   readonly #statusUid = new Map<string, string>();
 
-  constructor(parts: {readonly compiler: Compiler; readonly enforcement: Enforcement}) {
+  constructor(parts: {readonly compiler: Compiler; readonly enforcement: Enforcement; readonly lb: LbStatuses}) {
     this.#compiler = parts.compiler;
     this.#enforcement = parts.enforcement;
+    this.#lb = parts.lb;
   }
 
   get state(): ClusterState {
-    return {identities: this.#identities, nodes: this.#nodes, endpoints: this.#endpoints, policyStatuses: this.#statuses, events: this.#events};
+    return {
+      identities: this.#identities, nodes: this.#nodes, endpoints: this.#endpoints, services: this.#lb.services, policyStatuses: this.#statuses, events: this.#events,
+    };
   }
 
   compiled(tables: Tables, changed: ChangedKeys, compiled: CompiledChanges): void {
     if (compiled.identitiesChanged) this.#updateIdentities();
     this.#updateNodes(tables, changed);
     this.#updateEndpoints(tables, changed, compiled);
+    this.#takeLbStatuses(this.#lb.update(tables, changed));
     for (const key of changed.policies ?? []) this.#setEvents(`policy ${key}`, policyEvents(tables, key));
     for (const key of changed.rejected ?? []) this.#setEvents(`rejected ${key}`, rejectionEvents(tables, key));
     for (const key of changed.masquerade ?? []) this.#setEvents(`masquerade ${key}`, masqueradeEvents(tables, key));
     if (BGP_TABLES.some((table) => changed[table] !== undefined)) this.#setEvents('bgp', bgpEvents(tables, this.#compiler));
+  }
+
+  /** What LB-IPAM has given out is what the Services' statuses say, and nothing else. */
+  adoptAddresses(tables: Tables): void {
+    this.#takeLbStatuses(this.#lb.adopt(tables));
+  }
+
+  serviceSettled(tables: Tables, key: string): void {
+    this.#takeLbStatuses(this.#lb.settled(tables, key));
   }
 
   /** Takes over the statuses of `objects` from the enforcement. */
@@ -64,6 +79,11 @@ export class ClusterStateBuilder {
   /** An Event of the outside world, as a node that was refused. It stays until the process ends. */
   report(event: DesiredEvent): void {
     this.#events = this.#events.with([[eventKey(event), event]]);
+  }
+
+  #takeLbStatuses({pools, events}: LbStatusChanges): void {
+    this.#statuses = this.#statuses.with(pools);
+    for (const [source, all] of events) this.#setEvents(source, all);
   }
 
   #updateIdentities(): void {

@@ -20,6 +20,13 @@ export interface OperatorMetrics {
   readonly apiCallSeconds: Histogram<'verb' | 'code'>;
   readonly writes: Counter<'kind' | 'verb' | 'result'>;
   readonly writesPending: Gauge;
+  readonly lbIpam: {
+    readonly conflictingPools: Gauge;
+    readonly ipsAvailable: Gauge<'pool'>;
+    readonly ipsUsed: Gauge<'pool'>;
+    readonly servicesMatching: Gauge;
+    readonly servicesUnsatisfied: Gauge;
+  };
   /** Before every scrape. */
   onScrape(collect: () => void): void;
   render(): Promise<string>;
@@ -42,11 +49,22 @@ export function createMetrics(): OperatorMetrics {
     admissionQueue: own.gauge({name: 'snapshot_queue', help: 'Agents that wait for their first state'}),
     leading: process.gauge({name: 'leader_election_master_status', help: 'Whether this replica serves', labels: ['name']}),
     unmanagedPods: process.gauge({name: 'unmanaged_pods', help: 'Running pods that no agent has reported'}),
+    lbIpam: {
+      conflictingPools: process.gauge({name: 'lbipam_conflicting_pools', help: 'CiliumLoadBalancerIPPools that overlap another one and give nothing out'}),
+      ipsAvailable: process.gauge({name: 'lbipam_ips_available', help: 'Addresses that a pool can still give out', labels: ['pool']}),
+      ipsUsed: process.gauge({name: 'lbipam_ips_used', help: 'Addresses of a pool that Services have', labels: ['pool']}),
+      servicesMatching: process.gauge({name: 'lbipam_services_matching', help: 'LoadBalancer Services that get their addresses from pools'}),
+      servicesUnsatisfied: process.gauge({name: 'lbipam_services_unsatisfied', help: 'LoadBalancer Services that lack an address they ask for'}),
+    },
     apiCallSeconds: own.histogram({name: 'api_call_seconds', help: 'Calls to the API server', labels: ['verb', 'code'], buckets: LATENCY_BUCKETS}),
     writes: own.counter({name: 'writes_total', help: 'Objects written to Kubernetes, or to --output', labels: ['kind', 'verb', 'result']}),
     writesPending: own.gauge({name: 'writes_pending', help: 'Objects that differ from what they should be'}),
     onScrape: (collect) => own.onScrape(collect),
-    render: async () => `${await process.render()}${await own.render()}`,
+    // Collecting is done by `own`, for both.
+    render: async () => {
+      const ours = await own.render();
+      return `${await process.render()}${ours}`;
+    },
     contentType: own.contentType,
   };
 }

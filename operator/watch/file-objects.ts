@@ -49,6 +49,9 @@ const STATUS_IS_OURS: ReadonlySet<WatchedKind> = new Set([
   'CiliumBGPClusterConfig', 'CiliumBGPPeerConfig',
 ]);
 
+/** Of these the user may write a status, and ours is what counts once there is one. */
+const STATUS_IS_SHARED: ReadonlySet<WatchedKind> = new Set(['Service']);
+
 export class FileObjects {
   readonly #watched: ReadonlyMap<string, WatchedResource>;
   readonly #parts: FileObjectsParts;
@@ -120,7 +123,7 @@ export class FileObjects {
   written(kind: WatchedKind, key: string, object: KubeObject | null): readonly Change[] {
     const changes: Change[] = [];
     const id = `${kind}/${key}`;
-    if (STATUS_IS_OURS.has(kind)) {
+    if (STATUS_IS_OURS.has(kind) || STATUS_IS_SHARED.has(kind)) {
       if (object === null) this.#statuses.delete(id);
       else this.#statuses.set(id, object['status']);
       this.#emit(id, changes);
@@ -184,7 +187,7 @@ export class FileObjects {
       changes.push({kind: before.kind, key: before.key, object: null});
       return;
     }
-    const status = STATUS_IS_OURS.has(held.kind) ? this.#statuses.get(id) : held.object['status'];
+    const status = this.#statuses.get(id) ?? (STATUS_IS_OURS.has(held.kind) ? undefined : held.object['status']);
     const {metadata: _, status: __, ...spec} = held.object;
     const specText = canonicalJson(spec);
     const content = canonicalJson([held.object.metadata, spec, status]);
