@@ -35,6 +35,7 @@ const DEFINITIONS = [
   map('cilium_snat_v4_alloc_retries', 'percpu_array', {keySize: 4, valueSize: 4, maxEntries: 33}),
   lpm('cilium_ipmasq_v4', 8, 1, 16_384),
   map('cilium_ipv4_frag_datagrams', 'lru_hash', {keySize: 12, valueSize: 4, maxEntries: 8_192}),
+  map('cilium_routes_v4', 'percpu_array', {keySize: 4, valueSize: 32, maxEntries: 1024}),
   map('cilium_metrics', 'percpu_hash', {keySize: 8, valueSize: 16, maxEntries: 1_024}),
   map('cilium_events', 'ringbuf', {keySize: 0, valueSize: 0, maxEntries: 8 << 20}),
   map('cilium_events_lost', 'percpu_array', {keySize: 4, valueSize: 8, maxEntries: 1}),
@@ -44,7 +45,7 @@ const DEFINITIONS = [
 export type MapName =
   | 'cilium_ipcache' | 'cilium_lxc' | 'cilium_policy' | 'cilium_ep_config' | 'cilium_if_to_ep' | 'cilium_ct4_global'
   | 'cilium_ct_any4_global' | 'cilium_snat_v4_external' | 'cilium_snat_v4_alloc_retries' | 'cilium_ipmasq_v4'
-  | 'cilium_ipv4_frag_datagrams' | 'cilium_metrics' | 'cilium_events' | 'cilium_events_lost' | 'cilium_runtime_config';
+  | 'cilium_ipv4_frag_datagrams' | 'cilium_routes_v4' | 'cilium_metrics' | 'cilium_events' | 'cilium_events_lost' | 'cilium_runtime_config';
 
 /** In creation order; all are pinned by name. */
 export const MAPS: ReadonlyMap<MapName, MapDefinition> = new Map(DEFINITIONS.map((definition) => [definition.name, definition]));

@@ -29,7 +29,7 @@ struct probe {
 	__u32 set_packet_type;	/* out: 1 + type; 0 = not changed */
 	__u32 actions;		/* out: how many */
 	__s32 ct_create_result; /* in: what a connection's insertion returns, when not 0 */
-	__u32 pad;
+	__u32 jiffies;		/* in */
 };
 
 struct {
@@ -118,6 +118,13 @@ static __always_inline void do_change_type(struct __sk_buff *skb, __u32 type)
 	bpf_skb_change_type(skb, type);
 }
 
+static __always_inline __u64 now_jiffies(void)
+{
+	struct probe *t = probe();
+
+	return t ? t->jiffies : 0;
+}
+
 /* An LRU map never refuses an entry on its own. */
 static __always_inline long do_ct_insert(void *map, void *key, void *entry)
 {
@@ -175,6 +182,12 @@ static __always_inline int do_get_tunnel_key(struct __sk_buff *skb, struct bpf_t
 static __always_inline void do_change_type(struct __sk_buff *skb, __u32 type)
 {
 	bpf_skb_change_type(skb, type);
+}
+
+/* Read in place, without a call. */
+static __always_inline __u64 now_jiffies(void)
+{
+	return bpf_jiffies64();
 }
 
 static __always_inline long do_ct_insert(void *map, void *key, void *entry)

@@ -32,7 +32,7 @@ static __always_inline struct ct_entry *ct_find(struct ipv4_ct_tuple *key)
 	return bpf_map_lookup_elem(&cilium_ct_any4_global, key);
 }
 
-static __always_inline void ct_reverse(const struct ipv4_ct_tuple *tuple, struct ipv4_ct_tuple *reversed)
+static __always_inline void ct_reverse(const ipv4_ct_tuple_aligned *tuple, struct ipv4_ct_tuple *reversed)
 {
 	reversed->daddr = tuple->saddr;
 	reversed->saddr = tuple->daddr;

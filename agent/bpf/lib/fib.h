@@ -24,12 +24,42 @@ static __always_inline __u16 segment_len(const struct __sk_buff *skb, const stru
 }
 
 /*
- * The neighbour is always left to bpf_redirect_neigh: addresses from the FIB lookup would never be probed again and
- * go stale when a next hop changes its MAC.
+ * A route is asked for once in a while, not for every packet: the lookup costs more than everything else a packet of a
+ * known connection meets. For that long a flow stays on a route that is gone: 16 ms (1000 Hz) to 160 ms (100 Hz). A
+ * slot belongs to one flow, so that flows spread over several next hops as the kernel spreads them.
  */
-static __noinline __maybe_unused int fib_redirect(struct __sk_buff *skb, struct packet *p)
+#define ROUTE_JIFFIES 16
+
+static __always_inline struct ipv4_route *route_slot(const ipv4_ct_tuple_aligned *flow)
 {
-	struct bpf_redir_neigh neigh = {.nh_family = AF_INET};
+	__u32 hash = flow->saddr ^ flow->daddr ^ ((__u32)flow->sport << 16 | flow->dport);
+	__u32 slot = (hash * 0x9e3779b1u) >> 22;
+
+	return bpf_map_lookup_elem(&cilium_routes_v4, &slot);
+}
+_Static_assert(ROUTE_SLOTS == 1 << (32 - 22), "a slot is the hash's upper bits");
+
+static __always_inline bool same_flow(const ipv4_ct_tuple_aligned *a, const ipv4_ct_tuple_aligned *b)
+{
+	return a->saddr == b->saddr && a->daddr == b->daddr && a->sport == b->sport && a->dport == b->dport &&
+	       a->nexthdr == b->nexthdr;
+}
+
+static __always_inline bool route_holds(const struct ipv4_route *route, const struct packet *p, __u16 len)
+{
+	return route->seen && now_jiffies() - route->seen < ROUTE_JIFFIES && len <= route->len &&
+	       same_flow(&route->flow, &p->tuple);
+}
+
+struct next_hop {
+	struct bpf_redir_neigh neigh;
+	__u32 ifindex;
+};
+
+/* Whether there is one that needs no look of the stack. Remembered in `route`, unless it is an IPv6 one. */
+static __noinline __maybe_unused bool fib_find(struct __sk_buff *skb, struct packet *p, struct next_hop *hop,
+					       struct ipv4_route *route)
+{
 	struct bpf_fib_lookup fib = {
 		.family = AF_INET,
 		.l4_protocol = p->tuple.nexthdr,
@@ -40,16 +70,44 @@ static __noinline __maybe_unused int fib_redirect(struct __sk_buff *skb, struct 
 		.ipv4_src = p->tuple.saddr,
 		.ipv4_dst = p->tuple.daddr,
 	};
-	struct ipv4_header *ip;
+	__u16 len = fib.tot_len; /* the lookup writes the route's MTU there */
 	long ret = do_fib_lookup(skb, &fib);
 
 	if (ret != BPF_FIB_LKUP_RET_SUCCESS && ret != BPF_FIB_LKUP_RET_NO_NEIGH)
+		return false;
+	hop->ifindex = fib.ifindex;
+	if (fib.family != AF_INET) {
+		hop->neigh.nh_family = fib.family;
+		__builtin_memcpy(hop->neigh.ipv6_nh, fib.ipv6_dst, sizeof(hop->neigh.ipv6_nh));
+		return true;
+	}
+	hop->neigh.ipv4_nh = fib.ipv4_dst;
+	if (route) {
+		route->flow = p->tuple;
+		route->len = len;
+		route->nexthop = fib.ipv4_dst;
+		route->ifindex = fib.ifindex;
+		route->seen = now_jiffies();
+	}
+	return true;
+}
+
+/*
+ * The neighbour is always left to bpf_redirect_neigh: addresses from the FIB lookup would never be probed again and
+ * go stale when a next hop changes its MAC.
+ */
+static __noinline __maybe_unused int fib_redirect(struct __sk_buff *skb, struct packet *p)
+{
+	struct next_hop hop = {.neigh.nh_family = AF_INET};
+	struct ipv4_route *route = route_slot(&p->tuple);
+	struct ipv4_header *ip;
+	int ret;
+
+	if (route && route_holds(route, p, segment_len(skb, p))) {
+		hop.neigh.ipv4_nh = route->nexthop;
+		hop.ifindex = route->ifindex;
+	} else if (!fib_find(skb, p, &hop, route)) {
 		return to_stack(skb, p, TRACE_TO_STACK);
-	if (fib.family == AF_INET) {
-		neigh.ipv4_nh = fib.ipv4_dst;
-	} else {
-		neigh.nh_family = fib.family;
-		__builtin_memcpy(neigh.ipv6_nh, fib.ipv6_dst, sizeof(neigh.ipv6_nh));
 	}
 	ret = check_ttl(p);
 	if (ret < 0)
@@ -60,5 +118,5 @@ static __noinline __maybe_unused int fib_redirect(struct __sk_buff *skb, struct 
 	decrement_ttl(ip);
 	count_forwarded(skb, METRIC_EGRESS);
 	trace_to(skb, p, TRACE_TO_NETWORK);
-	return do_redirect_neigh(fib.ifindex, &neigh);
+	return do_redirect_neigh(hop.ifindex, &hop.neigh);
 }

@@ -108,6 +108,9 @@ struct ipv4_ct_tuple {
 } __attribute__((packed));
 _Static_assert(sizeof(struct ipv4_ct_tuple) == 14, "layout is an ABI");
 
+/* Where a tuple really lies. Without this the compiler reads a packed struct byte by byte. */
+typedef struct ipv4_ct_tuple ipv4_ct_tuple_aligned __attribute__((aligned(4)));
+
 #define TUPLE_OUT 0
 #define TUPLE_IN 1
 #define TUPLE_RELATED 2
@@ -169,6 +172,18 @@ struct ipv4_frag_l4ports {
 	__be16 sport;
 	__be16 dport;
 };
+
+/* What the routes said about a flow a moment ago: lib/fib.h. */
+struct ipv4_route {
+	ipv4_ct_tuple_aligned flow;
+	__u16 len; /* the longest packet that it had room for */
+	__be32 nexthop;
+	__u32 ifindex;
+	__u64 seen; /* jiffies; 0 = nothing is known */
+};
+_Static_assert(sizeof(struct ipv4_route) == 32, "no holes");
+
+#define ROUTE_SLOTS 1024
 
 #define METRIC_INGRESS 1
 #define METRIC_EGRESS 2
@@ -274,6 +289,13 @@ struct {
 	__type(value, struct ipv4_frag_l4ports);
 	__uint(max_entries, 8192);
 } cilium_ipv4_frag_datagrams SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct ipv4_route);
+	__uint(max_entries, ROUTE_SLOTS);
+} cilium_routes_v4 SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);

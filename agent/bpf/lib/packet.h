@@ -14,7 +14,7 @@
 #define PACKET_FRAGMENT 4
 
 struct packet {
-	struct ipv4_ct_tuple tuple; /* as in the packet; ICMP: id of a request in dport, of a reply in sport */
+	ipv4_ct_tuple_aligned tuple; /* as in the packet; ICMP: id of a request in dport, of a reply in sport */
 	__u16 endpoint_id;
 	__u32 src_id;
 	__u32 dst_id;
@@ -135,12 +135,19 @@ static __always_inline int parse_icmp(struct __sk_buff *skb, struct packet *p)
 	return 0;
 }
 
+#define L4_OFF_MASK 0x7f /* more than the longest IPv4 header: for the verifier */
+
 static __always_inline int parse_tcp(struct __sk_buff *skb, struct packet *p)
 {
-	__u8 head[TCP_FLAGS_OFF + 1];
+	const __u8 *head = packet_data(skb) + (p->l4_off & L4_OFF_MASK);
+	__u8 copy[TCP_FLAGS_OFF + 1];
 
-	if (bpf_skb_load_bytes(skb, p->l4_off, head, sizeof(head)) < 0)
-		return DROP(p, DROP_CT_INVALID_HDR);
+	/* In place where it can be read there, which is nearly always. */
+	if ((void *)head + sizeof(copy) > packet_end(skb)) {
+		if (bpf_skb_load_bytes(skb, p->l4_off, copy, sizeof(copy)) < 0)
+			return DROP(p, DROP_CT_INVALID_HDR);
+		head = copy;
+	}
 	p->tuple.sport = *(__be16 *)head;
 	p->tuple.dport = *(__be16 *)(head + 2);
 	p->tcp_flags = head[TCP_FLAGS_OFF];

@@ -39,6 +39,9 @@ const OBJECTS = {
 } as const;
 export type ProgramName = keyof typeof OBJECTS;
 
+/** How long lib/fib.h believes a route. */
+export const ROUTE_JIFFIES = 16;
+
 /** `lo`: the one device that every namespace has. Packets of tests come from it, so it plays the pod's veth and the uplink. */
 export const LO = 1;
 export const NODE = '10.1.5.10';
@@ -100,7 +103,7 @@ export class Datapath {
   readonly #probe: BpfMap | null;
   readonly #events: DatapathEvent[] = [];
   #ring: RingBuffer | null = null;
-  #probeIn: Probe = {...NO_PROBE, nowNs: 1_000_000_000_000n};
+  #probeIn: Probe = {...NO_PROBE, nowNs: 1_000_000_000_000n, jiffies: 1};
 
   constructor(config: Partial<ProgramConfig> = {}, build: 'test' | 'production' = 'test', sizes: MapSizes = {}) {
     this.#config = {...CONFIG, ...config};
@@ -183,8 +186,14 @@ export class Datapath {
     this.put(runtimeConfigCodec, 0, BigInt(level));
   }
 
+  /** What the kernel answers from now on. Routes are remembered for a moment: it has passed, unless `jiffies` is given. */
   answers(probe: Partial<Probe>): void {
-    this.#probeIn = {...this.#probeIn, ...probe};
+    this.#probeIn = {...this.#probeIn, jiffies: this.#probeIn.jiffies + ROUTE_JIFFIES, ...probe};
+  }
+
+  /** Lets time pass for remembered routes only. */
+  jiffies(more: number): void {
+    this.#probeIn = {...this.#probeIn, jiffies: this.#probeIn.jiffies + more};
   }
 
   seconds(now: number): void {

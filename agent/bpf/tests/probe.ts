@@ -20,6 +20,7 @@ export const PROBE = struct('probe', 72, {
   setPacketType: u32(56, 'set_packet_type'),
   actions: u32(60, 'actions'),
   ctCreateResult: i32(64, 'ct_create_result'),
+  jiffies: u32(68, 'jiffies'),
 });
 
 export type Probe = ValueOf<typeof PROBE.fields>;
@@ -27,6 +28,7 @@ export type Probe = ValueOf<typeof PROBE.fields>;
 export const NO_PROBE: Probe = {
   nowNs: 0n, fibResult: 0, fibIfindex: 0, fibNexthop: '0.0.0.0', tunnelResult: 0, tunnelId: 0, tunnelRemote: '0.0.0.0', action: 0, ifindex: 0,
   flags: 0, nexthop: '0.0.0.0', setTunnelId: 0, setTunnelRemote: 0, setPacketType: 0, actions: 0, ctCreateResult: 0,
+  jiffies: 0,
 };
 
 /** Values of `action`. */
