@@ -30,7 +30,7 @@ export interface LbPool {
 
 /** A CiliumPodIPPool: which prefixes of it a node has is in the CiliumNode. */
 export interface PodIpPool {
-  readonly name: string;
+  readonly ref: ObjectRef;
   /** The pool's own, and `io.cilium.podippool.name` and `.namespace`. */
   readonly labels: Labels;
 }

@@ -27,8 +27,6 @@ export interface RouteSource {
   podIpPools(node: string, selector: Selector): readonly Candidate[];
 }
 
-export const NO_ROUTES: RouteSource = {services: () => [], podIpPools: () => []};
-
 export interface PlannedAnnouncement {
   readonly what: Announcement;
   readonly afis: readonly ('ipv4' | 'ipv6')[];

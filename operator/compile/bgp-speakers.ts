@@ -6,7 +6,7 @@ import type {Resource} from '../../lib/desired/node-state.js';
 import type {ChangedKeys, TableName, Tables} from '../model/tables.js';
 import {compileSpeaker, NO_SPEAKER, type CompiledSpeaker} from './bgp.js';
 import type {BgpFinding} from './bgp-plan.js';
-import {NO_ROUTES, type RouteSource} from './bgp-routes.js';
+import {ServiceRoutes} from './service-routes.js';
 
 const KEY = 'speaker';
 const NO_RESOURCE = resource('speaker', KEY, NO_SPEAKER);
@@ -16,14 +16,17 @@ const OF_ONE: readonly TableName[] = ['nodes', 'bgpOverrides'];
 
 export class Speakers {
   readonly #all = new Map<string, CompiledSpeaker & {readonly resource: Resource}>();
+  readonly #routes = new ServiceRoutes();
 
   /** Nodes whose speaker is another one now. */
-  update(tables: Tables, changed: ChangedKeys, routes: RouteSource = NO_ROUTES): ReadonlySet<string> {
+  update(tables: Tables, changed: ChangedKeys): ReadonlySet<string> {
     const names = new Set(OF_ONE.flatMap((table) => [...changed[table] ?? []]));
+    const elsewhere = this.#routes.update(tables, changed);
+    for (const name of elsewhere === 'all' ? tables.nodes.keys() : elsewhere) names.add(name);
     if (OF_ALL.some((table) => changed[table] !== undefined)) for (const name of tables.nodes.keys()) names.add(name);
     const inputs = {
       policies: [...tables.bgpPolicies.values()], clusterConfigs: [...tables.bgpClusterConfigs.values()], peerConfigs: tables.bgpPeerConfigs,
-      advertisements: [...tables.bgpAdvertisements.values()], overrides: tables.bgpOverrides, secrets: tables.bgpSecrets, routes,
+      advertisements: [...tables.bgpAdvertisements.values()], overrides: tables.bgpOverrides, secrets: tables.bgpSecrets, routes: this.#routes,
     };
     const stale = new Set<string>();
     for (const name of names) {

@@ -3,11 +3,9 @@
 import {describe, expect, test} from '@jest/globals';
 import type {Speaker} from '../../lib/domain/bgp.js';
 import {decoders} from '../model/decoders.js';
-import {applyBatch, emptyTables, type Tables} from '../model/tables.js';
+import {applyBatch, emptyTables, type Applied} from '../model/tables.js';
 import type {Change, KubeObject, WatchedKind} from '../watch/feed-types.js';
 import {Speakers} from './bgp-speakers.js';
-import type {Candidate, RouteSource} from './bgp-routes.js';
-import {Labels} from '../../lib/domain/labels.js';
 
 const DECODERS = decoders({clusterName: 'default', masquerade: {namespace: 'kube-system', name: 'ip-masq-agent'}, invalidPolicy: 'isolate'});
 type Item = readonly [WatchedKind, KubeObject];
@@ -31,18 +29,20 @@ const peerConfig = (spec: object = {}): Item => object('CiliumBGPPeerConfig', 'l
 const advertisement = (name: string, items: readonly object[]): Item => object('CiliumBGPAdvertisement', name, {advertisements: items}, {labels: {advertise: 'bgp'}});
 const POD_CIDR = {advertisementType: 'PodCIDR'};
 
-const VIP: Candidate = {prefix: '10.20.0.1/32', origin: {kind: 'Service', namespace: 'd', name: 's', uid: 'u'}, from: 'CiliumLoadBalancerIPPool', labels: Labels.parse(['k8s:tier=gold'])};
-const ROUTES: RouteSource = {services: () => [VIP], podIpPools: () => []};
+const VIP: readonly Item[] = [
+  object('CiliumLoadBalancerIPPool', 'gold', {blocks: [{cidr: '10.20.0.0/24'}]}, {labels: {tier: 'gold'}}),
+  ['Service', {metadata: {name: 's', namespace: 'd', uid: 'u'}, spec: {type: 'LoadBalancer'}, status: {loadBalancer: {ingress: [{ip: '10.20.0.1'}]}}}],
+];
 
-function tablesOf(items: readonly Item[]): Tables {
+function applied(items: readonly Item[]): Applied {
   const changes = items.map(([kind, one]): Change => ({kind, key: one.metadata.namespace === undefined ? one.metadata.name : `${one.metadata.namespace}/${one.metadata.name}`, object: one}));
-  return applyBatch(emptyTables(), {changes, inSync: true, receivedAtMs: 0}, DECODERS).tables;
+  return applyBatch(emptyTables(), {changes, inSync: true, receivedAtMs: 0}, DECODERS);
 }
 
-function compile(items: readonly Item[], routes?: RouteSource): {speaker: Speaker; findings: string[]} {
-  const tables = tablesOf(items);
+function compile(items: readonly Item[]): {speaker: Speaker; findings: string[]} {
+  const {tables, changed} = applied(items);
   const speakers = new Speakers();
-  speakers.update(tables, {nodes: new Set(tables.nodes.keys())}, routes);
+  speakers.update(tables, changed);
   return {
     speaker: speakers.resource('a').value as Speaker,
     findings: speakers.findings().map(({object: {kind, name}, reason}) => `${kind} ${name} ${reason}`).sort(),
@@ -53,7 +53,7 @@ describe('CiliumBGPPeeringPolicy', () => {
   test('services: attributes follow the pool of the address, and differ by neighbor', () => {
     const rule = {selectorType: 'CiliumLoadBalancerIPPool', selector: {matchLabels: {tier: 'gold'}}, localPreference: 200};
     const neighbors = [{peerAddress: '10.1.5.1/24', peerASN: 65005, advertisedPathAttributes: [rule]}, {peerAddress: '10.1.5.2/24', peerASN: 65005}];
-    const {speaker} = compile([node('a'), policy('p', {}, {exportPodCIDR: false, serviceSelector: {}, neighbors})], ROUTES);
+    const {speaker} = compile([node('a'), policy('p', {}, {exportPodCIDR: false, serviceSelector: {}, neighbors}), ...VIP]);
     expect(speaker.instances[0]?.advertisements).toMatchObject([
       {prefix: '10.20.0.1/32', peers: ['10.1.5.1'], localPreference: 200, origin: {kind: 'Service', name: 's'}},
       {prefix: '10.20.0.1/32', peers: ['10.1.5.2'], localPreference: null},
