@@ -39,27 +39,20 @@ const TRUE = 0x31;
 const FALSE = 0x32;
 
 function readValue(value: unknown, lanes: Lanes): void {
-  switch (typeof value) {
-    case 'string':
-      readWord(TEXT, lanes);
-      readText(value, lanes);
-      return;
-    case 'number':
-      readWord(NUMBER, lanes);
-      if (Number.isInteger(value) && value >= 0 && value <= 0xffffffff) readWord(value, lanes);
-      else readText(String(value), lanes);
-      return;
-    case 'boolean':
-      readWord(value ? TRUE : FALSE, lanes);
-      return;
-    case 'object':
-      if (value === null) readWord(NULL, lanes);
-      else if (Array.isArray(value)) readList(value, lanes);
-      else readRecord(value instanceof Map ? value as ReadonlyMap<string, unknown> : Object.entries(value), lanes);
-      return;
-    default:
-      readWord(NULL, lanes);
-  }
+  if (typeof value === 'string') {
+    readWord(TEXT, lanes);
+    readText(value, lanes);
+  } else if (typeof value === 'number') readNumber(value, lanes);
+  else if (typeof value === 'boolean') readWord(value ? TRUE : FALSE, lanes);
+  else if (value === null || typeof value !== 'object') readWord(NULL, lanes);
+  else if (Array.isArray(value)) readList(value, lanes);
+  else readRecord(value instanceof Map ? value as ReadonlyMap<string, unknown> : Object.entries(value), lanes);
+}
+
+function readNumber(value: number, lanes: Lanes): void {
+  readWord(NUMBER, lanes);
+  if (Number.isInteger(value) && value >= 0 && value <= 0xffffffff) readWord(value, lanes);
+  else readText(String(value), lanes);
 }
 
 function readList(items: readonly unknown[], lanes: Lanes): void {

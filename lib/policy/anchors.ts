@@ -1,52 +1,211 @@
-// Anchors: texts by which selectors and label sets find each other. A selector has one anchor, a label set all that a selector which
-// matches it can have; so an index by anchor finds every match, and little else.
+// How selectors and label sets find each other without all being compared with all: by the namespace, and where many share one, by
+// one `key=value` that a match must have. What is found is a candidate; `matches` decides.
 
 import {LABEL_CLUSTER, LABEL_NAMESPACE} from '../domain/label-filter.js';
 import type {Labels} from '../domain/labels.js';
 import type {Selector} from '../domain/selector.js';
 
-/** Of the namespace and one more `key=value` of the selector, as far as it demands them. Null: anything could match. */
-export function anchorOf(selector: Selector): string | null {
+/** What every match of a selector has; null = the selector demands none. Without sources: `any:` and `k8s:` find the same. */
+export interface Anchor {
+  readonly namespace: string | null;
+  /** `key=value` of a label that is neither the namespace nor the cluster. */
+  readonly label: string | null;
+}
+
+export function anchorOf(selector: Selector): Anchor {
   let namespace: string | null = null;
-  let other: string | null = null;
+  let label: string | null = null;
   for (const {operator, key, values} of selector.requirements) {
     const [value] = values;
     if (operator !== 'In' || values.length !== 1 || value === undefined || key === LABEL_CLUSTER) continue;
     if (key === LABEL_NAMESPACE) namespace ??= value;
-    else other ??= `${key}=${value}`;
+    else label ??= `${key}=${value}`;
   }
-  return namespace === null ? other : `${namespace}\n${other ?? ''}`;
+  return {namespace, label};
 }
 
-/** Without sources, so that `any:` and `k8s:` requirements find the same. */
-export function anchorsOf(labels: Labels): string[] {
-  const namespaces = labels.all.filter(({key}) => key === LABEL_NAMESPACE).map(({value}) => value);
-  const anchors = new Set<string>(namespaces.map((namespace) => `${namespace}\n`));
-  for (const {key, value} of labels.all) {
-    if (key === LABEL_NAMESPACE || key === LABEL_CLUSTER) continue;
-    anchors.add(`${key}=${value}`);
-    for (const namespace of namespaces) anchors.add(`${namespace}\n${key}=${value}`);
+/** Up to so many share a bucket without an index of their labels: comparing them is cheaper than the index. */
+const SCAN_MAX = 16;
+
+const NOTHING: readonly never[] = [];
+
+/** Values that have labels, found by what selectors demand. */
+export class LabelIndex<V> {
+  readonly #all = new LabelledBucket<V>();
+  readonly #byNamespace = new Map<string, LabelledBucket<V>>();
+
+  add(labels: Labels, value: V): void {
+    this.#all.add(labels, value);
+    for (const namespace of namespacesOf(labels)) {
+      let bucket = this.#byNamespace.get(namespace);
+      if (bucket === undefined) this.#byNamespace.set(namespace, (bucket = new LabelledBucket()));
+      bucket.add(labels, value);
+    }
   }
-  return [...anchors];
+
+  remove(labels: Labels, value: V): void {
+    this.#all.remove(labels, value);
+    for (const namespace of namespacesOf(labels)) {
+      const bucket = this.#byNamespace.get(namespace);
+      bucket?.remove(labels, value);
+      if (bucket?.size === 0) this.#byNamespace.delete(namespace);
+    }
+  }
+
+  /** A superset of what has the anchor. */
+  candidates({namespace, label}: Anchor): Iterable<V> {
+    const bucket = namespace === null ? this.#all : this.#byNamespace.get(namespace);
+    return bucket?.candidates(label) ?? NOTHING;
+  }
 }
 
-/** Sets by anchor; an anchor without members takes no room. */
-export class AnchorIndex<V> {
+class LabelledBucket<V> {
+  readonly #members = new Map<V, Labels>();
+  /** `key=value` → members; made when many are asked for one. */
+  #byLabel: Map<string, Set<V>> | null = null;
+
+  get size(): number {
+    return this.#members.size;
+  }
+
+  add(labels: Labels, value: V): void {
+    this.#members.set(value, labels);
+    if (this.#byLabel !== null) for (const text of pairsOf(labels)) addTo(this.#byLabel, text, value);
+  }
+
+  remove(labels: Labels, value: V): void {
+    this.#members.delete(value);
+    if (this.#byLabel !== null) for (const text of pairsOf(labels)) removeFrom(this.#byLabel, text, value);
+  }
+
+  candidates(label: string | null): Iterable<V> {
+    if (label === null || this.#members.size <= SCAN_MAX) return this.#members.keys();
+    return (this.#byLabel ??= this.#indexed()).get(label) ?? NOTHING;
+  }
+
+  #indexed(): Map<string, Set<V>> {
+    const index = new Map<string, Set<V>>();
+    for (const [value, labels] of this.#members) for (const text of pairsOf(labels)) addTo(index, text, value);
+    return index;
+  }
+}
+
+/** Values that select, found by the labels that they might select. */
+export class SelectorIndex<V> {
+  /** Without a namespace and without a label. */
+  readonly #anywhere = new Set<V>();
+  /** Without a namespace. */
+  readonly #byLabel = new Map<string, Set<V>>();
+  readonly #byNamespace = new Map<string, SelectingBucket<V>>();
+
+  add({namespace, label}: Anchor, value: V): void {
+    if (namespace === null) {
+      if (label === null) this.#anywhere.add(value);
+      else addTo(this.#byLabel, label, value);
+      return;
+    }
+    let bucket = this.#byNamespace.get(namespace);
+    if (bucket === undefined) this.#byNamespace.set(namespace, (bucket = new SelectingBucket()));
+    bucket.add(label, value);
+  }
+
+  remove({namespace, label}: Anchor, value: V): void {
+    if (namespace === null) {
+      if (label === null) this.#anywhere.delete(value);
+      else removeFrom(this.#byLabel, label, value);
+      return;
+    }
+    const bucket = this.#byNamespace.get(namespace);
+    bucket?.remove(label, value);
+    if (bucket?.size === 0) this.#byNamespace.delete(namespace);
+  }
+
+  /** A superset of what selects the labels, each once. */
+  * candidates(labels: Labels): Generator<V> {
+    yield* this.#anywhere;
+    if (this.#byLabel.size > 0) for (const text of pairsOf(labels)) yield* this.#byLabel.get(text) ?? NOTHING;
+    for (const namespace of namespacesOf(labels)) yield* this.#byNamespace.get(namespace)?.candidates(labels) ?? NOTHING;
+  }
+}
+
+class SelectingBucket<V> {
+  readonly #members = new Map<V, string | null>();
+  /** `key=value` → members, null → those that demand none; made when there are many. */
+  #byLabel: Map<string | null, Set<V>> | null = null;
+
+  get size(): number {
+    return this.#members.size;
+  }
+
+  add(label: string | null, value: V): void {
+    this.#members.set(value, label);
+    if (this.#byLabel !== null) addTo(this.#byLabel, label, value);
+  }
+
+  remove(label: string | null, value: V): void {
+    this.#members.delete(value);
+    if (this.#byLabel !== null) removeFrom(this.#byLabel, label, value);
+  }
+
+  candidates(labels: Labels): Iterable<V> {
+    if (this.#members.size <= SCAN_MAX) return this.#members.keys();
+    const index = (this.#byLabel ??= this.#indexed());
+    return [null, ...pairsOf(labels)].flatMap((text) => [...index.get(text) ?? NOTHING]);
+  }
+
+  #indexed(): Map<string | null, Set<V>> {
+    const index = new Map<string | null, Set<V>>();
+    for (const [value, label] of this.#members) addTo(index, label, value);
+    return index;
+  }
+}
+
+/** `key=value` of each label, once; label sets do not change. */
+const PAIRS = new WeakMap<Labels, readonly string[]>();
+
+function pairsOf(labels: Labels): readonly string[] {
+  const held = PAIRS.get(labels);
+  if (held !== undefined) return held;
+  const made = [...new Set(labels.all.map(({key, value}) => `${key}=${value}`))];
+  PAIRS.set(labels, made);
+  return made;
+}
+
+function namespacesOf(labels: Labels): readonly string[] {
+  let found: readonly string[] = NOTHING;
+  for (const {key, value} of labels.all) if (key === LABEL_NAMESPACE && !found.includes(value)) found = [...found, value];
+  return found;
+}
+
+/** Sets by key; a key without members takes no room. */
+export class SetsByKey<V> {
   readonly #sets = new Map<string, Set<V>>();
 
-  add(anchor: string, value: V): void {
-    const set = this.#sets.get(anchor);
-    if (set === undefined) this.#sets.set(anchor, new Set([value]));
-    else set.add(value);
+  add(key: string, value: V): void {
+    addTo(this.#sets, key, value);
   }
 
-  remove(anchor: string, value: V): void {
-    const set = this.#sets.get(anchor);
-    set?.delete(value);
-    if (set?.size === 0) this.#sets.delete(anchor);
+  remove(key: string, value: V): void {
+    removeFrom(this.#sets, key, value);
   }
 
-  get(anchor: string): Iterable<V> {
-    return this.#sets.get(anchor) ?? [];
+  get(key: string): Iterable<V> {
+    return this.#sets.get(key) ?? NOTHING;
   }
+
+  has(key: string): boolean {
+    return this.#sets.has(key);
+  }
+}
+
+function addTo<K, V>(sets: Map<K, Set<V>>, key: K, value: V): void {
+  const set = sets.get(key);
+  if (set === undefined) sets.set(key, new Set([value]));
+  else set.add(value);
+}
+
+function removeFrom<K, V>(sets: Map<K, Set<V>>, key: K, value: V): void {
+  const set = sets.get(key);
+  set?.delete(value);
+  if (set?.size === 0) sets.delete(key);
 }

@@ -2,13 +2,13 @@
 
 import {comparePrefixes, contains} from '../core/ip.js';
 import type {Prefix} from '../core/ip.js';
-import {IPV4_ONLY, hasFamily, identityId, reservedIdentities, worldIdentity} from '../domain/identity.js';
+import {CLUSTER_IDENTITY_MIN, IPV4_ONLY, hasFamily, reservedIdentities, worldIdentity} from '../domain/identity.js';
 import type {Families, IdentityId} from '../domain/identity.js';
 import {Labels} from '../domain/labels.js';
 import type {Members, Peer, SelectorId, SourceMeaning} from '../domain/policy.js';
 import {matches} from '../domain/selector.js';
 import type {Selector} from '../domain/selector.js';
-import {AnchorIndex, anchorOf, anchorsOf} from './anchors.js';
+import {LabelIndex, SelectorIndex, SetsByKey, anchorOf, type Anchor} from './anchors.js';
 import {NO_MEANING, NO_MEANINGS, peerOf, prefixOfText, sourceId} from './selectors.js';
 import type {Meanings} from './selectors.js';
 
@@ -63,12 +63,13 @@ function prefixMatcher({prefixes, selectors}: SourceMeaning, except: readonly st
 }
 
 interface Tracked {
+  readonly id: SelectorId;
   readonly peer: Peer;
   matcher: PeerMatcher;
-  /** `key=value` that every match has; null when the selector promises none. */
-  readonly anchor: string | null;
+  readonly anchor: Anchor;
   readonly identities: Set<IdentityId>;
-  readonly prefixes: Set<string>;
+  /** Null = it can have none: those by labels that a pod must have. */
+  readonly prefixes: Set<string> | null;
   /** Null after a change, until asked for again: equal membership is the same object. */
   members: Members | null;
 }
@@ -79,31 +80,36 @@ interface KnownPrefix {
   readonly labels: Labels;
 }
 
+const NO_ANCHOR: Anchor = {namespace: null, label: null};
+const NO_PREFIXES: readonly string[] = [];
+
 /**
- * Starts with the reserved identities. Selectors with a `key=value` are found through an index on it, so a new identity
- * costs its labels plus the selectors that could match.
+ * Starts with the reserved identities. Selectors and identities find each other through indexes, so a new one of either
+ * costs those that could match.
  */
 export class SelectorMembers {
   readonly #identities = new Map<IdentityId, Labels>();
   readonly #prefixes = new Map<string, KnownPrefix>();
   readonly #tracked = new Map<SelectorId, Tracked>();
-  readonly #identitiesByAnchor = new AnchorIndex<IdentityId>();
-  readonly #selectorsByAnchor = new AnchorIndex<Tracked>();
-  /** Selectors that promise no anchor. */
-  readonly #unanchored = new Set<Tracked>();
-  /** Selectors that can have prefixes: those by CIDR or name, and those by labels without an anchor. */
+  readonly #identityIndex = new LabelIndex<IdentityId>();
+  readonly #selectorIndex = new SelectorIndex<Tracked>();
+  /** Selectors that can have prefixes: those by CIDR or name, and those by labels that a prefix may have. */
   readonly #prefixed = new Set<Tracked>();
-  readonly #bySource = new AnchorIndex<Tracked>();
-  readonly #ids = new Map<Tracked, SelectorId>();
+  /** By CIDR: the only identities that they can have are those of the world. */
+  readonly #cidrs = new Set<Tracked>();
+  readonly #bySource = new SetsByKey<Tracked>();
   readonly #changed = new Set<SelectorId>();
   readonly #meanings = new Map<string, SourceMeaning>();
   readonly #context: MatchContext;
+  readonly #reserved: readonly IdentityId[];
   /** In address order, made when it is needed. */
   #ordered: readonly KnownPrefix[] | null = null;
 
   constructor(families: Families = IPV4_ONLY) {
     this.#context = {families, meanings: (source) => this.#meanings.get(sourceId(source)) ?? NO_MEANING};
-    for (const [id, labels] of reservedIdentities(families)) this.setIdentity(id, Labels.parse(labels));
+    const reserved = reservedIdentities(families);
+    this.#reserved = [...reserved.keys()];
+    for (const [id, labels] of reserved) this.setIdentity(id, Labels.parse(labels));
   }
 
   /** What the source of that id (`sourceId`) stands for from now on. Null = nothing. */
@@ -120,8 +126,8 @@ export class SelectorMembers {
     if (old !== undefined) this.#forgetIdentity(id, old);
     if (labels === null) return;
     this.#identities.set(id, labels);
-    for (const anchor of anchorsOf(labels)) this.#identitiesByAnchor.add(anchor, id);
-    for (const tracked of this.#candidates(labels)) {
+    this.#identityIndex.add(labels, id);
+    for (const tracked of this.#selectorsFor(id, labels)) {
       if (!tracked.matcher.matchesIdentity(id, labels)) continue;
       tracked.identities.add(id);
       this.#touch(tracked);
@@ -130,15 +136,25 @@ export class SelectorMembers {
 
   #forgetIdentity(id: IdentityId, labels: Labels): void {
     this.#identities.delete(id);
-    for (const anchor of anchorsOf(labels)) this.#identitiesByAnchor.remove(anchor, id);
-    for (const tracked of this.#candidates(labels)) if (tracked.identities.delete(id)) this.#touch(tracked);
+    this.#identityIndex.remove(labels, id);
+    for (const tracked of this.#selectorsFor(id, labels)) if (tracked.identities.delete(id)) this.#touch(tracked);
+  }
+
+  * #selectorsFor(id: IdentityId, labels: Labels): Generator<Tracked> {
+    yield* this.#selectorIndex.candidates(labels);
+    if (id < CLUSTER_IDENTITY_MIN) yield* this.#cidrs;
+  }
+
+  /** Identities that may have what `anchor` says, reserved ones among them. */
+  candidates(anchor: Anchor): Iterable<IdentityId> {
+    return this.#identityIndex.candidates(anchor);
   }
 
   /** A prefix with an identity of its own: from a policy, or an address such as that of an external API server. Null removes. */
   setPrefix(text: string, labels: Labels | null): void {
     const old = this.#prefixes.get(text);
     if (old?.labels.key === labels?.key) return;
-    for (const tracked of this.#prefixed) if (tracked.prefixes.delete(text)) this.#touch(tracked);
+    for (const tracked of this.#prefixed) if (tracked.prefixes?.delete(text) === true) this.#touch(tracked);
     this.#prefixes.delete(text);
     this.#ordered = null;
     if (labels === null) return;
@@ -146,37 +162,40 @@ export class SelectorMembers {
     this.#prefixes.set(text, {text, prefix, labels});
     for (const tracked of this.#prefixed) {
       if (!tracked.matcher.matchesPrefix(prefix, labels)) continue;
-      tracked.prefixes.add(text);
+      tracked.prefixes?.add(text);
       this.#touch(tracked);
     }
   }
 
-  /** Keeps the members of `id` up to date from now on. Twice is once. */
-  track(id: SelectorId): void {
-    if (this.#tracked.has(id)) return;
-    const peer = peerOf(id);
-    const anchor = peer.kind === 'labels' ? anchorOf(peer.selector) : null;
-    const matcher = matcherOf(peer, this.#context);
-    const tracked: Tracked = {peer, matcher, anchor, identities: new Set(), prefixes: new Set(), members: null};
-    this.#tracked.set(id, tracked);
-    this.#ids.set(tracked, id);
-    if (anchor === null) this.#unanchored.add(tracked);
-    else this.#selectorsByAnchor.add(anchor, tracked);
-    if (peer.kind === 'named') this.#bySource.add(sourceId(peer.source), tracked);
-    if (peer.kind !== 'labels' || matchesPrefixLabels(peer.selector)) this.#prefixed.add(tracked);
-    this.#fill(tracked);
-    this.#touch(tracked);
+  /** Keeps the members of `id` up to date from now on. Twice is once. `peer`: what the id stands for. */
+  track(id: SelectorId, peer: Peer = peerOf(id)): void {
+    if (!this.#tracked.has(id)) this.#track(id, peer);
   }
 
-  #fill(tracked: Tracked): void {
-    const {anchor, matcher} = tracked;
-    const ids = anchor === null ? this.#identities.keys() : this.#identitiesByAnchor.get(anchor);
-    for (const identity of ids) {
+  #track(id: SelectorId, peer: Peer): Tracked {
+    const prefixed = peer.kind !== 'labels' || matchesPrefixLabels(peer.selector);
+    const tracked: Tracked = {
+      id, peer, matcher: matcherOf(peer, this.#context), anchor: peer.kind === 'labels' ? anchorOf(peer.selector) : NO_ANCHOR,
+      identities: new Set(), prefixes: prefixed ? new Set() : null, members: null,
+    };
+    this.#tracked.set(id, tracked);
+    if (peer.kind === 'cidr') this.#cidrs.add(tracked);
+    else this.#selectorIndex.add(tracked.anchor, tracked);
+    if (peer.kind === 'named') this.#bySource.add(sourceId(peer.source), tracked);
+    if (prefixed) this.#prefixed.add(tracked);
+    this.#fill(tracked);
+    this.#touch(tracked);
+    return tracked;
+  }
+
+  #fill({anchor, matcher, identities, prefixes, peer}: Tracked): void {
+    const candidates = peer.kind === 'cidr' ? this.#reserved : this.#identityIndex.candidates(anchor);
+    for (const identity of candidates) {
       const labels = this.#identities.get(identity);
-      if (labels !== undefined && matcher.matchesIdentity(identity, labels)) tracked.identities.add(identity);
+      if (labels !== undefined && matcher.matchesIdentity(identity, labels)) identities.add(identity);
     }
-    if (!this.#prefixed.has(tracked)) return;
-    for (const {text, prefix, labels} of this.#candidatePrefixes(tracked.peer)) if (matcher.matchesPrefix(prefix, labels)) tracked.prefixes.add(text);
+    if (prefixes === null) return;
+    for (const {text, prefix, labels} of this.#candidatePrefixes(peer)) if (matcher.matchesPrefix(prefix, labels)) prefixes.add(text);
   }
 
   /** Of a CIDR those that lie between its first and its last address, else all. */
@@ -192,12 +211,12 @@ export class SelectorMembers {
 
   /** Untouched when the members stay the same. */
   #refill(tracked: Tracked): void {
-    const before = new Set<unknown>([...tracked.identities, ...tracked.prefixes]);
+    const before = new Set<unknown>([...tracked.identities, ...tracked.prefixes ?? []]);
     tracked.matcher = matcherOf(tracked.peer, this.#context);
     tracked.identities.clear();
-    tracked.prefixes.clear();
+    tracked.prefixes?.clear();
     this.#fill(tracked);
-    const after = [...tracked.identities, ...tracked.prefixes];
+    const after = [...tracked.identities, ...tracked.prefixes ?? []];
     if (after.length !== before.size || after.some((member) => !before.has(member))) this.#touch(tracked);
   }
 
@@ -205,27 +224,22 @@ export class SelectorMembers {
     const tracked = this.#tracked.get(id);
     if (tracked === undefined) return;
     this.#tracked.delete(id);
-    this.#ids.delete(tracked);
-    this.#unanchored.delete(tracked);
     this.#prefixed.delete(tracked);
-    if (tracked.anchor !== null) this.#selectorsByAnchor.remove(tracked.anchor, tracked);
+    if (!this.#cidrs.delete(tracked)) this.#selectorIndex.remove(tracked.anchor, tracked);
     if (tracked.peer.kind === 'named') this.#bySource.remove(sourceId(tracked.peer.source), tracked);
     this.#changed.delete(id);
   }
 
   /** The members of `id`, which is tracked from here on. The same object until they change. */
   members(id: SelectorId): Members {
-    this.track(id);
-    const tracked = this.#tracked.get(id);
-    if (tracked === undefined) return {identities: [], prefixes: []};
+    const tracked = this.#tracked.get(id) ?? this.#track(id, peerOf(id));
     tracked.members ??= sortedMembers(tracked.identities, tracked.prefixes);
     return tracked.members;
   }
 
   /** Whether `id` selects the identity. */
   selects(id: SelectorId, identity: IdentityId): boolean {
-    this.track(id);
-    return this.#tracked.get(id)?.identities.has(identity) ?? false;
+    return (this.#tracked.get(id) ?? this.#track(id, peerOf(id))).identities.has(identity);
   }
 
   trackedIds(): IterableIterator<SelectorId> {
@@ -239,15 +253,9 @@ export class SelectorMembers {
     return changed;
   }
 
-  *#candidates(labels: Labels): Generator<Tracked> {
-    yield* this.#unanchored;
-    for (const anchor of anchorsOf(labels)) yield* this.#selectorsByAnchor.get(anchor);
-  }
-
   #touch(tracked: Tracked): void {
     tracked.members = null;
-    const id = this.#ids.get(tracked);
-    if (id !== undefined) this.#changed.add(id);
+    this.#changed.add(tracked.id);
   }
 }
 
@@ -277,12 +285,13 @@ export function membersOf(
   );
 }
 
-function sortedMembers(identities: Iterable<IdentityId>, prefixes: Iterable<string>): Members {
-  const parsed = [...prefixes].map((text) => ({text, prefix: prefixOfText(text)}));
-  return {
-    identities: [...identities].sort((a, b) => a - b).map(identityId),
-    prefixes: parsed.sort((a, b) => comparePrefixes(a.prefix, b.prefix)).map(({text}) => text),
-  };
+function sortedMembers(identities: Iterable<IdentityId>, prefixes: Iterable<string> | null): Members {
+  return {identities: [...identities].sort((a, b) => a - b), prefixes: prefixes === null ? NO_PREFIXES : sortedPrefixes(prefixes)};
+}
+
+function sortedPrefixes(prefixes: Iterable<string>): string[] {
+  const parsed = Array.from(prefixes, (text) => ({text, prefix: prefixOfText(text)}));
+  return parsed.sort((a, b) => comparePrefixes(a.prefix, b.prefix)).map(({text}) => text);
 }
 
 /** Labels of prefixes are `cidr:` and `reserved:` ones: a selector that demands one of a pod has no prefixes. */

@@ -3,9 +3,11 @@
 import {compareStrings} from '../core/order.js';
 import type {Labels} from '../domain/labels.js';
 import {PRECEDENCE_ALLOW, PRECEDENCE_DEFAULT_ALLOW, PRECEDENCE_DENY, PROTOCOL_NUMBERS} from '../domain/policy.js';
-import type {Direction, EnforcementMode, Origin, PolicyEntry, PortMatch, Protocol, Rule, SubjectPolicy} from '../domain/policy.js';
+import type {Direction, EnforcementMode, Origin, Peer, PolicyEntry, PortMatch, Protocol, Rule, SelectorId, SubjectPolicy} from '../domain/policy.js';
+import type {Selector} from '../domain/selector.js';
+import {anchorOf, type Anchor} from './anchors.js';
 import {portPrefixes} from './port-prefixes.js';
-import {SELECTOR_ANY, SELECTOR_HOST, SELECTOR_NONE, selectorId} from './selectors.js';
+import {SELECTOR_ANY, SELECTOR_HOST, SELECTOR_NONE, peerOf, selectorId} from './selectors.js';
 
 export interface ResolveOptions {
   readonly mode: EnforcementMode;
@@ -18,39 +20,115 @@ export function modeOfSubject(mode: EnforcementMode, labels: Labels): Enforcemen
   return mode === 'default' && labels.valuesOf('reserved', 'init').length > 0 ? 'always' : mode;
 }
 
+/** A rule with all that follows from it alone: made once per rule, not once per subject that it selects. */
+export interface PreparedRule {
+  readonly rule: Rule;
+  readonly entries: readonly PolicyEntry[];
+  /** What the selectors of the entries stand for; the wildcard is none of them. */
+  readonly peers: readonly NamedPeer[];
+  /** Whether it names prefixes, or what prefixes may stand for. */
+  readonly prefixed: boolean;
+}
+
+export interface NamedPeer {
+  readonly id: SelectorId;
+  readonly peer: Peer;
+}
+
+/** Rules of one object with the same subject. */
+export interface PreparedSubject {
+  readonly selector: Selector;
+  readonly anchor: Anchor;
+  readonly rules: readonly PreparedRule[];
+}
+
+export function prepareRule(rule: Rule): PreparedRule {
+  const entries = makeEntries(rule);
+  const peers: NamedPeer[] = [];
+  if (entries.length > 0) {
+    for (const peer of rule.peers) {
+      const id = selectorId(peer);
+      if (id !== SELECTOR_ANY && id !== SELECTOR_NONE) peers.push({id, peer});
+    }
+  }
+  return {rule, entries, peers, prefixed: rule.peers.some(({kind}) => kind === 'cidr' || kind === 'named')};
+}
+
+export function prepareRules(rules: readonly Rule[]): PreparedSubject[] {
+  const bySubject = new Map<Selector, PreparedRule[]>();
+  for (const rule of rules) {
+    const group = bySubject.get(rule.subject);
+    if (group === undefined) bySubject.set(rule.subject, [prepareRule(rule)]);
+    else group.push(prepareRule(rule));
+  }
+  return Array.from(bySubject, ([selector, prepared]) => ({selector, anchor: anchorOf(selector), rules: prepared}));
+}
+
+/** Rules do not change, and the subjects that one selects are many. */
+const PREPARED = new WeakMap<Rule, PreparedRule>();
+
 /** The result depends on the set of rules, not on their order. */
 export function resolveSubject(rules: readonly Rule[], options: ResolveOptions): SubjectPolicy {
-  const ingress = resolveDirection('ingress', rules, options);
-  const egress = resolveDirection('egress', rules, options);
+  return resolvePrepared(rules.map((rule) => {
+    const held = PREPARED.get(rule) ?? prepareRule(rule);
+    PREPARED.set(rule, held);
+    return held;
+  }), options);
+}
+
+/** The same for rules that are prepared. */
+export function resolvePrepared(rules: readonly PreparedRule[], options: ResolveOptions): SubjectPolicy {
+  // In the order of their origins: so are the origins of whatever is put together from them.
+  const sorted = rules.toSorted((a, b) => compareOrigins(a.rule.origin, b.rule.origin));
+  const ingress = resolveDirection('ingress', sorted, options);
+  const egress = resolveDirection('egress', sorted, options);
+  const isolatedBy = {ingress: ingress.isolatedBy, egress: egress.isolatedBy};
   return {
     ingressEnforced: ingress.enforced,
     egressEnforced: egress.enforced,
-    entries: [...ingress.entries, ...egress.entries].sort(compareEntries),
-    ...isolation(rules),
+    entries: ingress.entries.length === 0 ? egress.entries : ingress.entries.concat(egress.entries),
+    ...(isolatedBy.ingress.length + isolatedBy.egress.length === 0 ? {} : {isolatedBy}),
   };
 }
 
-function isolation(rules: readonly Rule[]): Pick<SubjectPolicy, 'isolatedBy'> {
-  const isolating = rules.filter((rule) => rule.defaultDeny);
-  if (isolating.length === 0) return {};
-  const of = (direction: Direction): readonly Origin[] =>
-    mergeOrigins(isolating.filter((rule) => rule.direction === direction).map((rule) => [rule.origin]));
-  return {isolatedBy: {ingress: of('ingress'), egress: of('egress')}};
+const HOST_PEER: NamedPeer = {id: SELECTOR_HOST, peer: peerOf(SELECTOR_HOST)};
+
+/** What the selectors of `policy`, which these rules made, stand for, each once. */
+export function peersOf(rules: readonly PreparedRule[], policy: SubjectPolicy): Iterable<NamedPeer> {
+  const found = new Map<SelectorId, NamedPeer>();
+  if (policy.ingressEnforced && policy.entries.some(({derived}) => derived === 'allow-localhost')) found.set(SELECTOR_HOST, HOST_PEER);
+  for (const {rule, peers} of rules) {
+    if (rule.direction === 'ingress' ? !policy.ingressEnforced : !policy.egressEnforced) continue;
+    for (const peer of peers) if (!found.has(peer.id)) found.set(peer.id, peer);
+  }
+  return found.values();
 }
 
-function resolveDirection(
-  direction: Direction,
-  all: readonly Rule[],
-  options: ResolveOptions,
-): {enforced: boolean; entries: PolicyEntry[]} {
-  const rules = all.filter((rule) => rule.direction === direction);
-  const enforced = options.mode === 'always' || (options.mode === 'default' && rules.length > 0);
-  if (!enforced) return {enforced, entries: []};
-  const entries = rules.flatMap(entriesOfRule);
-  const denyByDefault = options.mode === 'always' || rules.some((rule) => rule.defaultDeny);
-  if (!denyByDefault) entries.push(derivedEntry(direction, 'allow-any'));
-  if (direction === 'ingress' && options.allowLocalhost) entries.push(derivedEntry(direction, 'allow-localhost'));
-  return {enforced, entries: mergeEntries(entries)};
+interface ResolvedDirection {
+  readonly enforced: boolean;
+  readonly entries: PolicyEntry[];
+  readonly isolatedBy: readonly Origin[];
+}
+
+const ISOLATED_BY_NONE: readonly Origin[] = [];
+
+function resolveDirection(direction: Direction, sorted: readonly PreparedRule[], options: ResolveOptions): ResolvedDirection {
+  const entries: PolicyEntry[] = [];
+  const isolating: Origin[] = [];
+  let selected = false;
+  for (const prepared of sorted) {
+    if (prepared.rule.direction !== direction) continue;
+    selected = true;
+    for (const entry of prepared.entries) entries.push(entry);
+    if (prepared.rule.defaultDeny) isolating.push(prepared.rule.origin);
+  }
+  const isolatedBy = isolating.length === 0 ? ISOLATED_BY_NONE : distinct(isolating);
+  const enforced = options.mode === 'always' || (options.mode === 'default' && selected);
+  if (!enforced) return {enforced, entries: [], isolatedBy};
+  const denyByDefault = options.mode === 'always' || isolating.length > 0;
+  if (!denyByDefault) entries.push(ALLOW_ANY[direction]);
+  if (direction === 'ingress' && options.allowLocalhost) entries.push(ALLOW_LOCALHOST);
+  return {enforced, entries: mergeEntries(entries), isolatedBy};
 }
 
 function derivedEntry(direction: Direction, derived: 'allow-any' | 'allow-localhost'): PolicyEntry {
@@ -61,23 +139,15 @@ function derivedEntry(direction: Direction, derived: 'allow-any' | 'allow-localh
   };
 }
 
+const ALLOW_ANY: Readonly<Record<Direction, PolicyEntry>> = {ingress: derivedEntry('ingress', 'allow-any'), egress: derivedEntry('egress', 'allow-any')};
+const ALLOW_LOCALHOST = derivedEntry('ingress', 'allow-localhost');
+
 type L4 = Pick<PolicyEntry, 'protocol' | 'port' | 'portPrefixLength' | 'portName' | 'endPort'>;
 
 const EVERY_PORT: L4 = {protocol: 0, port: 0, portPrefixLength: 0};
 
 /** `ANY` with ports means the protocols that have ports. */
 const PORT_PROTOCOLS: readonly Protocol[] = ['TCP', 'UDP', 'SCTP'];
-
-/** Rules do not change, and the subjects that one selects are many. */
-const ENTRIES = new WeakMap<Rule, readonly PolicyEntry[]>();
-
-function entriesOfRule(rule: Rule): readonly PolicyEntry[] {
-  const held = ENTRIES.get(rule);
-  if (held !== undefined) return held;
-  const made = makeEntries(rule);
-  ENTRIES.set(rule, made);
-  return made;
-}
 
 function makeEntries(rule: Rule): PolicyEntry[] {
   const selectors = new Set(rule.peers.map(selectorId));
@@ -100,33 +170,45 @@ function l4OfPort(match: PortMatch, direction: Direction): L4[] {
   return portPrefixes(match.port, Math.max(match.port, match.endPort)).map((prefix) => ({protocol, ...prefix}));
 }
 
-function mergeEntries(entries: readonly PolicyEntry[]): PolicyEntry[] {
-  const groups = new Map<string, [PolicyEntry, ...PolicyEntry[]]>();
-  for (const entry of entries) {
-    const key = entryKey(entry);
-    const group = groups.get(key);
-    if (group === undefined) groups.set(key, [entry]);
-    else group.push(entry);
+/** Sorts, and puts together what differs only in its origins. An entry of one origin stays the same object. */
+function mergeEntries(entries: PolicyEntry[]): PolicyEntry[] {
+  if (entries.length < 2) return entries;
+  entries.sort(compareEntries);
+  const merged: PolicyEntry[] = [];
+  for (let i = 0; i < entries.length; ) {
+    const entry = entries[i];
+    if (entry === undefined) break;
+    const lists: (readonly Origin[])[] = [entry.origins];
+    for (i++; i < entries.length; i++) {
+      const other = entries[i];
+      if (other === undefined || compareEntries(entry, other) !== 0) break;
+      lists.push(other.origins);
+    }
+    merged.push(lists.length === 1 ? entry : {...entry, origins: mergeOrigins(lists)});
   }
-  return [...groups.values()].map((group) => ({...group[0], origins: mergeOrigins(group.map(({origins}) => origins))}));
-}
-
-/** Everything but the origins. */
-function entryKey(entry: PolicyEntry): string {
-  const {direction, deny, selector, protocol, port, portPrefixLength, portName = '', endPort = 0, derived = ''} = entry;
-  return [direction, deny ? 0 : 1, selector, protocol, port, portPrefixLength, portName, endPort, derived].join(' ');
+  return merged;
 }
 
 /** Distinct and sorted. */
 export function mergeOrigins(lists: readonly (readonly Origin[])[]): readonly Origin[] {
   const [first = []] = lists;
   if (lists.length <= 1 && first.length <= 1) return first;
-  const byKey = new Map(lists.flat().map((origin) => [originKey(origin), origin]));
-  return [...byKey].sort(([x], [y]) => compareStrings(x, y)).map(([, origin]) => origin);
+  return distinct(lists.flat().sort(compareOrigins));
 }
 
-function originKey(origin: Origin): string {
-  return `${origin.kind}/${origin.namespace}/${origin.name}/${origin.uid}/${String(origin.ruleIndex).padStart(6, '0')}`;
+/** Of a sorted list. */
+function distinct(origins: readonly Origin[]): readonly Origin[] {
+  return origins.filter((origin, i) => {
+    const before = origins[i - 1];
+    return before === undefined || compareOrigins(before, origin) !== 0;
+  });
+}
+
+function compareOrigins(a: Origin, b: Origin): number {
+  return (
+    compareStrings(a.kind, b.kind) || compareStrings(a.namespace, b.namespace) || compareStrings(a.name, b.name) ||
+    compareStrings(a.uid, b.uid) || a.ruleIndex - b.ruleIndex
+  );
 }
 
 /** Ingress first, deny before allow, then by selector and port. */

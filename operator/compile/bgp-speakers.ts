@@ -24,6 +24,7 @@ export class Speakers {
     const elsewhere = this.#routes.update(tables, changed);
     for (const name of elsewhere === 'all' ? tables.nodes.keys() : elsewhere) names.add(name);
     if (OF_ALL.some((table) => changed[table] !== undefined)) for (const name of tables.nodes.keys()) names.add(name);
+    if (names.size === 0) return names;
     const inputs = {
       policies: [...tables.bgpPolicies.values()], clusterConfigs: [...tables.bgpClusterConfigs.values()], peerConfigs: tables.bgpPeerConfigs,
       advertisements: [...tables.bgpAdvertisements.values()], overrides: tables.bgpOverrides, secrets: tables.bgpSecrets, routes: this.#routes,

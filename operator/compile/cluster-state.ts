@@ -4,7 +4,7 @@ import {deepEqual} from '../../lib/core/equal.js';
 import type {ObjectRef, Rejection} from '../../lib/core/errors.js';
 import {Table, type RowChange} from '../../lib/core/table.js';
 import type {ClusterState, DesiredCiliumEndpoint, DesiredCiliumNode, DesiredEvent, DesiredIdentity, DesiredPolicyStatus} from '../../lib/desired/cluster-state.js';
-import {identityId} from '../../lib/domain/identity.js';
+import type {IdentityId} from '../../lib/domain/identity.js';
 import type {ChangedKeys, Tables} from '../model/tables.js';
 import type {Endpoint} from './endpoints.js';
 import {hasConditions, validity, type Enforcement} from './enforcement.js';
@@ -39,7 +39,7 @@ export class ClusterStateBuilder {
   }
 
   compiled(tables: Tables, changed: ChangedKeys, compiled: CompiledChanges): void {
-    if (compiled.identitiesChanged) this.#updateIdentities();
+    this.#updateIdentities(compiled.identities);
     this.#updateNodes(tables, changed);
     this.#updateEndpoints(tables, changed, compiled);
     this.#takeLbStatuses(this.#lb.update(tables, changed));
@@ -86,15 +86,15 @@ export class ClusterStateBuilder {
     for (const [source, all] of events) this.#setEvents(source, all);
   }
 
-  #updateIdentities(): void {
-    const desired = this.#compiler.identities.desired();
-    const changes: RowChange<DesiredIdentity>[] = [...this.#identities.keys()].filter((key) => !desired.has(key)).map((key) => [key, null]);
-    for (const [key, labels] of desired) {
-      const securityLabels = Object.fromEntries(labels.all.map((label) => [`${label.source}:${label.key}`, label.value]));
-      const next = {id: identityId(Number(key)), securityLabels};
-      if (!deepEqual(next, this.#identities.get(key))) changes.push([key, next]);
-    }
-    this.#identities = this.#identities.with(changes);
+  #updateIdentities(numbers: ReadonlySet<IdentityId>): void {
+    if (numbers.size === 0) return;
+    this.#identities = this.#identities.with(Array.from(numbers, (id): RowChange<DesiredIdentity> => {
+      const key = String(id);
+      const labels = this.#compiler.identities.desiredLabels(id);
+      const next = labels === null ? null : {id, securityLabels: Object.fromEntries(labels.all.map((label) => [`${label.source}:${label.key}`, label.value]))};
+      const before = this.#identities.get(key);
+      return [key, before !== undefined && deepEqual(before, next) ? before : next];
+    }));
   }
 
   #updateNodes(tables: Tables, changed: ChangedKeys): void {
@@ -110,7 +110,7 @@ export class ClusterStateBuilder {
     const keys = new Set(compiled.endpoints);
     // The node's address and the subject's policy show in the object.
     for (const node of changed.nodes ?? []) for (const key of tables.pods.keysBy('node', node)) keys.add(key);
-    for (const subject of compiled.subjects) for (const key of this.#compiler.identities.podsOf(subject)) keys.add(key);
+    for (const subject of compiled.policies) for (const key of this.#compiler.identities.podsOf(subject)) keys.add(key);
     this.#endpoints = this.#endpoints.with([...keys].map((key): RowChange<DesiredCiliumEndpoint> => {
       const endpoint = this.#compiler.endpoints.all.get(key);
       const next = endpoint === undefined ? null : this.#ciliumEndpoint(tables, endpoint);

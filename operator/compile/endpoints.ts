@@ -23,6 +23,11 @@ export interface Endpoint {
   readonly state: string;
 }
 
+export interface EndpointChange {
+  readonly before: Endpoint | null;
+  readonly after: Endpoint | null;
+}
+
 /** Cilium's word for an endpoint that is not there yet. */
 const WAITING = 'waiting-for-identity';
 
@@ -44,19 +49,24 @@ export class Endpoints {
   }
 
   /** `pods`: those whose workload or identity changed. Answers with before and after of what is another endpoint now. */
-  update(tables: Tables, changed: ChangedKeys, pods: ReadonlySet<string>): Map<string, {before: Endpoint | null; after: Endpoint | null}> {
-    const keys = new Set([...pods, ...[...changed.endpointReports ?? []].map(podOfReport), ...changed.endpoints ?? []]);
-    for (const node of changed.nodes ?? []) for (const key of tables.pods.keysBy('node', node)) keys.add(key);
-    const changes = new Map<string, {before: Endpoint | null; after: Endpoint | null}>();
-    for (const key of keys) {
-      const before = this.#endpoints.get(key) ?? null;
-      const after = this.#endpointOf(tables, key);
-      if (deepEqual(before, after)) continue;
-      if (after === null) this.#endpoints.delete(key);
-      else this.#endpoints.set(key, after);
-      changes.set(key, {before, after});
-    }
+  update(tables: Tables, changed: ChangedKeys, pods: ReadonlySet<string>): Map<string, EndpointChange> {
+    const changes = new Map<string, EndpointChange>();
+    for (const key of pods) this.#updateOne(tables, key, changes);
+    for (const report of changed.endpointReports ?? []) this.#updateOne(tables, podOfReport(report), changes);
+    for (const key of changed.endpoints ?? []) this.#updateOne(tables, key, changes);
+    for (const node of changed.nodes ?? []) for (const key of tables.pods.keysBy('node', node)) this.#updateOne(tables, key, changes);
     return changes;
+  }
+
+  /** Twice is once. */
+  #updateOne(tables: Tables, key: string, changes: Map<string, EndpointChange>): void {
+    if (changes.has(key)) return;
+    const before = this.#endpoints.get(key) ?? null;
+    const after = this.#endpointOf(tables, key);
+    if (before === null ? after === null : after !== null && equalEndpoints(before, after)) return;
+    if (after === null) this.#endpoints.delete(key);
+    else this.#endpoints.set(key, after);
+    changes.set(key, {before, after});
   }
 
   #endpointOf(tables: Tables, key: string): Endpoint | null {
@@ -79,6 +89,12 @@ export class Endpoints {
       containerId: own?.containerId ?? '', state: own?.state ?? WAITING,
     };
   }
+}
+
+/** Workloads are the same objects as long as they are equal. */
+function equalEndpoints(a: Endpoint, b: Endpoint): boolean {
+  return a.workload === b.workload && a.identity === b.identity && a.node === b.node && a.endpointId === b.endpointId
+    && a.containerId === b.containerId && a.state === b.state && deepEqual(a.addresses, b.addresses);
 }
 
 function restored(tables: Tables, workload: Workload): {addresses: readonly string[]; endpointId: number; containerId: string; state: string} | null {

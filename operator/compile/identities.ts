@@ -6,7 +6,7 @@ import {deepEqual} from '../../lib/core/equal.js';
 import {CLUSTER_IDENTITY_MAX, CLUSTER_IDENTITY_MIN, identityId, type IdentityId} from '../../lib/domain/identity.js';
 import {identityLabels} from '../../lib/domain/label-filter.js';
 import type {Labels} from '../../lib/domain/labels.js';
-import type {NamedPort, PodFact} from '../model/facts.js';
+import type {CiliumIdentityFact, NamedPort, PodFact} from '../model/facts.js';
 import type {ChangedKeys, Tables} from '../model/tables.js';
 
 /** A pod that is an endpoint, or will be: not in the host's network, not ended. */
@@ -23,15 +23,32 @@ export interface Workload {
 export interface IdentityChanges {
   /** Workloads that came, went or changed, or whose identity is another one. */
   readonly pods: ReadonlySet<string>;
-  /** Numbers whose labels, existence or users changed. */
+  /** Numbers whose labels, existence or ports changed, or that pods have now or have no longer. */
   readonly identities: ReadonlySet<IdentityId>;
+  /** Numbers for which `desiredLabels` may have another answer. */
+  readonly desired: ReadonlySet<IdentityId>;
 }
 
 interface LabelSet {
   readonly labels: Labels;
   readonly pods: Set<string>;
+  readonly ports: SharedPorts;
   /** Read back; null = not there yet. */
   id: IdentityId | null;
+}
+
+/** Labels of pods whose namespace has certain labels. */
+interface MadeLabels {
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly labels: Labels;
+}
+
+/** What one turn has touched. */
+interface Touched {
+  readonly pods: Set<string>;
+  readonly sets: Set<LabelSet>;
+  readonly identities: Set<IdentityId>;
 }
 
 const NO_LABELS: Readonly<Record<string, string>> = {};
@@ -43,33 +60,37 @@ export class Identities {
   readonly #clusterName: string;
   readonly #workloads = new Map<string, Workload>();
   readonly #sets = new Map<string, LabelSet>();
-  readonly #labelSets = new WeakMap<Readonly<Record<string, string>>, Map<string, Labels>>();
-  readonly #missing = new Set<string>();
-  readonly #setOfNumber = new Map<IdentityId, string>();
-  /** Label set → the number to create it with. */
-  #wanted: ReadonlyMap<string, IdentityId> = new Map();
+  /** By the labels of the namespace, then by those of the pod: both are the same objects as long as nothing changes them. */
+  readonly #made = new WeakMap<Readonly<Record<string, string>>, Map<Readonly<Record<string, string>>, MadeLabels[]>>();
+  readonly #missing = new Set<LabelSet>();
+  #missingChanged = false;
+  readonly #setOfNumber = new Map<IdentityId, LabelSet>();
+  /** Numbers to create missing label sets with. */
+  #wanted: ReadonlyMap<IdentityId, LabelSet> = new Map();
 
   constructor(options: {readonly clusterName: string}) {
     this.#clusterName = options.clusterName;
   }
 
   update(tables: Tables, changed: ChangedKeys): IdentityChanges {
-    const pods = new Set<string>();
-    const sets = new Set<string>();
-    for (const key of affectedPods(tables, changed)) this.#updateWorkload(tables, key, {pods, sets});
-    const identities = new Set<IdentityId>();
+    const touched: Touched = {pods: new Set(), sets: new Set(), identities: new Set()};
+    for (const key of changed.pods ?? []) this.#updateWorkload(tables, key, touched);
+    for (const namespace of changed.namespaces ?? []) {
+      for (const key of tables.pods.keysBy('namespace', namespace)) if (changed.pods?.has(key) !== true) this.#updateWorkload(tables, key, touched);
+    }
+    const {pods, sets, identities} = touched;
     for (const key of changed.identities ?? []) {
       const id = identityId(Number(key));
       identities.add(id);
       // An object that went no longer says which labels it had.
-      const used = this.#setOfNumber.get(id);
-      if (used !== undefined) sets.add(used);
-      const fact = tables.identities.get(key);
-      if (fact !== undefined) sets.add(fact.labels.key);
+      for (const set of [this.#setOfNumber.get(id), this.#sets.get(tables.identities.get(key)?.labels.key ?? '')]) {
+        if (set === undefined) continue;
+        this.#updateSet(tables, set, touched);
+        sets.delete(set);
+      }
     }
-    for (const key of sets) this.#updateSet(tables, key, {pods, identities});
-    if (this.#missing.size > 0 || this.#wanted.size > 0) this.#wanted = this.#chooseNumbers(tables);
-    return {pods, identities};
+    for (const set of sets) if (set.id === null || set.pods.size === 0) this.#updateSet(tables, set, touched);
+    return {pods, identities, desired: this.#chooseNumbers(tables, changed, identities)};
   }
 
   get workloads(): ReadonlyMap<string, Workload> {
@@ -82,39 +103,52 @@ export class Identities {
   }
 
   podsOf(id: IdentityId): ReadonlySet<string> {
-    const key = this.#setOfNumber.get(id);
-    return key === undefined ? NO_PODS : this.#sets.get(key)?.pods ?? NO_PODS;
+    return this.#setOfNumber.get(id)?.pods ?? NO_PODS;
   }
 
-  /** Every CiliumIdentity that should exist: those in use, and those to create. By number. */
+  /** Ports that all pods of the identity agree on. */
+  portsOf(id: IdentityId): readonly SharedPort[] {
+    return this.#setOfNumber.get(id)?.ports.shared() ?? [];
+  }
+
+  /** Of the CiliumIdentity that should have this number: one in use, or one to create. Null = there should be none. */
+  desiredLabels(id: IdentityId): Labels | null {
+    return (this.#setOfNumber.get(id) ?? this.#wanted.get(id))?.labels ?? null;
+  }
+
+  /** Every CiliumIdentity that should exist. By number. */
   desired(): ReadonlyMap<string, Labels> {
-    const desired = new Map<string, Labels>();
-    for (const [key, {labels, id}] of this.#sets) {
-      const number = id ?? this.#wanted.get(key);
-      if (number !== undefined) desired.set(String(number), labels);
-    }
-    return desired;
+    return new Map([...this.#setOfNumber, ...this.#wanted].map(([id, {labels}]) => [String(id), labels]));
   }
 
-  #updateWorkload(tables: Tables, key: string, out: {pods: Set<string>; sets: Set<string>}): void {
+  #updateWorkload(tables: Tables, key: string, touched: Touched): void {
     const before = this.#workloads.get(key);
     const pod = tables.pods.get(key);
     const after = pod === undefined ? null : this.#workloadOf(key, pod, tables);
     if (before === undefined ? after === null : after !== null && equalWorkloads(before, after)) return;
-    out.pods.add(key);
-    if (before !== undefined) {
-      this.#sets.get(before.labels.key)?.pods.delete(key);
-      out.sets.add(before.labels.key);
+    touched.pods.add(key);
+    if (before !== undefined) this.#leave(before, touched);
+    if (after === null) this.#workloads.delete(key);
+    else {
+      this.#workloads.set(key, after);
+      this.#join(after, touched);
     }
-    if (after === null) {
-      this.#workloads.delete(key);
-      return;
-    }
-    this.#workloads.set(key, after);
-    const set = this.#sets.get(after.labels.key) ?? {labels: after.labels, pods: new Set<string>(), id: null};
-    this.#sets.set(after.labels.key, set);
+  }
+
+  #leave({key, labels, namedPorts}: Workload, touched: Touched): void {
+    const set = this.#sets.get(labels.key);
+    if (set === undefined) return;
+    set.pods.delete(key);
+    touched.sets.add(set);
+    if (set.ports.remove(namedPorts) && set.id !== null) touched.identities.add(set.id);
+  }
+
+  #join({key, labels, namedPorts}: Workload, touched: Touched): void {
+    let set = this.#sets.get(labels.key);
+    if (set === undefined) this.#sets.set(labels.key, (set = {labels, pods: new Set(), ports: new SharedPorts(), id: null}));
     set.pods.add(key);
-    out.sets.add(after.labels.key);
+    touched.sets.add(set);
+    if (set.ports.add(namedPorts) && set.id !== null) touched.identities.add(set.id);
   }
 
   #workloadOf(key: string, pod: PodFact, tables: Tables): Workload | null {
@@ -124,61 +158,68 @@ export class Identities {
   }
 
   /** Most pods have the labels of others of their namespace. What is kept goes with the labels of the namespace. */
-  #labelsOf(pod: PodFact, namespaceLabels: Readonly<Record<string, string>>): Labels {
-    const known = this.#labelSets.get(namespaceLabels) ?? new Map<string, Labels>();
-    this.#labelSets.set(namespaceLabels, known);
-    const key = JSON.stringify([pod.namespace, pod.serviceAccount, pod.labels]);
-    const held = known.get(key);
-    if (held !== undefined) return held;
-    const made = identityLabels({podLabels: pod.labels, namespace: pod.namespace, namespaceLabels, serviceAccount: pod.serviceAccount, clusterName: this.#clusterName});
-    if (known.size >= LABEL_SETS_MAX) known.clear();
-    known.set(key, made);
-    return made;
+  #labelsOf({namespace, serviceAccount, labels: podLabels}: PodFact, namespaceLabels: Readonly<Record<string, string>>): Labels {
+    let byPod = this.#made.get(namespaceLabels);
+    if (byPod === undefined) this.#made.set(namespaceLabels, (byPod = new Map()));
+    const held = byPod.get(podLabels);
+    const known = held?.find((one) => one.namespace === namespace && one.serviceAccount === serviceAccount);
+    if (known !== undefined) return known.labels;
+    const labels = identityLabels({podLabels, namespace, namespaceLabels, serviceAccount, clusterName: this.#clusterName});
+    // An equal set that is in use is the one to keep: its text is there already.
+    const made = {namespace, serviceAccount, labels: this.#sets.get(labels.key)?.labels ?? labels};
+    if (byPod.size >= LABEL_SETS_MAX) byPod.clear();
+    byPod.set(podLabels, held === undefined || held.length >= LABEL_SETS_MAX ? [made] : [...held, made]);
+    return made.labels;
   }
 
-  #updateSet(tables: Tables, key: string, out: {pods: Set<string>; identities: Set<IdentityId>}): void {
-    const set = this.#sets.get(key);
-    if (set === undefined) return;
+  #updateSet(tables: Tables, set: LabelSet, {pods, identities}: Touched): void {
     const before = set.id;
-    const after = set.pods.size === 0 ? null : oldestIdentity(tables, key);
-    for (const id of [before, after]) if (id !== null) out.identities.add(id);
+    const after = set.pods.size === 0 ? null : oldestIdentity(tables, set.labels.key);
     if (before !== after) {
-      if (before !== null) this.#setOfNumber.delete(before);
-      if (after !== null) this.#setOfNumber.set(after, key);
+      if (before !== null) {
+        identities.add(before);
+        if (this.#setOfNumber.get(before) === set) this.#setOfNumber.delete(before);
+      }
+      if (after !== null) {
+        identities.add(after);
+        this.#setOfNumber.set(after, set);
+      }
       set.id = after;
-      for (const pod of set.pods) out.pods.add(pod);
+      for (const pod of set.pods) pods.add(pod);
     }
-    if (set.pods.size === 0) this.#sets.delete(key);
-    if (set.pods.size > 0 && after === null) this.#missing.add(key);
-    else this.#missing.delete(key);
+    if (set.pods.size === 0) this.#sets.delete(set.labels.key);
+    const isMissing = set.pods.size > 0 && after === null;
+    if (isMissing === this.#missing.has(set)) return;
+    this.#missingChanged = true;
+    if (isMissing) this.#missing.add(set);
+    else this.#missing.delete(set);
   }
 
   /**
    * Numbers for the label sets that have none: a start from the hash of the set, probing upwards. A function of what is
-   * missing and what is taken, not of the order in which pods came.
+   * missing and what is taken, not of the order in which pods came. Answers with the numbers that mean another set than before.
    */
-  #chooseNumbers(tables: Tables): ReadonlyMap<string, IdentityId> {
-    const chosen = new Map<string, IdentityId>();
-    const taken = new Set<number>();
+  #chooseNumbers(tables: Tables, changed: ChangedKeys, identities: ReadonlySet<IdentityId>): ReadonlySet<IdentityId> {
+    const isAsBefore = !this.#missingChanged && (changed.identities === undefined || this.#missing.size === 0);
+    this.#missingChanged = false;
+    if (isAsBefore) return identities;
+    const chosen = new Map<IdentityId, LabelSet>();
     const span = CLUSTER_IDENTITY_MAX - CLUSTER_IDENTITY_MIN + 1;
-    for (const key of [...this.#missing].sort(compareStrings)) {
-      const start = Number.parseInt(contentHash(key).slice(0, 8), 16) % span;
+    for (const set of [...this.#missing].sort((a, b) => compareStrings(a.labels.key, b.labels.key))) {
+      const start = Number.parseInt(contentHash(set.labels.key).slice(0, 8), 16) % span;
       for (let step = 0; step < span; step++) {
-        const number = CLUSTER_IDENTITY_MIN + ((start + step) % span);
-        if (taken.has(number) || tables.identities.has(String(number))) continue;
-        taken.add(number);
-        chosen.set(key, identityId(number));
+        const number = identityId(CLUSTER_IDENTITY_MIN + ((start + step) % span));
+        if (chosen.has(number) || tables.identities.has(String(number))) continue;
+        chosen.set(number, set);
         break;
       }
     }
-    return chosen;
+    const different = new Set(identities);
+    for (const [id, set] of this.#wanted) if (chosen.get(id) !== set) different.add(id);
+    for (const [id, set] of chosen) if (this.#wanted.get(id) !== set) different.add(id);
+    this.#wanted = chosen;
+    return different;
   }
-}
-
-function affectedPods(tables: Tables, changed: ChangedKeys): ReadonlySet<string> {
-  const keys = new Set(changed.pods);
-  for (const namespace of changed.namespaces ?? []) for (const key of tables.pods.keysBy('namespace', namespace)) keys.add(key);
-  return keys;
 }
 
 function equalWorkloads(a: Workload, b: Workload): boolean {
@@ -187,20 +228,59 @@ function equalWorkloads(a: Workload, b: Workload): boolean {
 
 /** Two objects with one label set: the oldest is the one that all agree on. */
 function oldestIdentity(tables: Tables, labelsKey: string): IdentityId | null {
-  const facts = [...tables.identities.keysBy('labels', labelsKey)].flatMap((key) => tables.identities.get(key) ?? []);
-  return facts.sort((a, b) => compareStrings(a.createdAt, b.createdAt) || a.id - b.id)[0]?.id ?? null;
+  let oldest: CiliumIdentityFact | null = null;
+  for (const key of tables.identities.keysBy('labels', labelsKey)) {
+    const fact = tables.identities.get(key);
+    if (fact === undefined) continue;
+    if (oldest === null || (compareStrings(fact.createdAt, oldest.createdAt) || fact.id - oldest.id) < 0) oldest = fact;
+  }
+  return oldest?.id ?? null;
 }
 
-/** Ports that all pods of an identity agree on: a name with two numbers is left out. */
-export function sharedNamedPorts(workloads: Iterable<Workload>): {name: string; protocol: number; port: number}[] {
-  const ports = new Map<string, {name: string; protocol: number; port: number}>();
-  const conflicting = new Set<string>();
-  for (const {namedPorts} of workloads) {
-    for (const [name, {port, protocol}] of Object.entries(namedPorts)) {
-      const key = `${name}/${protocol}`;
-      if ((ports.get(key)?.port ?? port) !== port) conflicting.add(key);
-      ports.set(key, {name, protocol, port});
-    }
+export interface SharedPort {
+  readonly name: string;
+  readonly protocol: number;
+  readonly port: number;
+}
+
+/** Ports that the pods of a label set name, counted: a name with two numbers is left out of what they share. */
+export class SharedPorts {
+  /** `name/protocol` → number → pods. */
+  #counts: Map<string, Map<number, number>> | null = null;
+
+  /** True when what is shared may be something else now. */
+  add(ports: Workload['namedPorts']): boolean {
+    return this.#count(ports, 1);
   }
-  return [...ports].filter(([key]) => !conflicting.has(key)).sort(([a], [b]) => compareStrings(a, b)).map(([, port]) => port);
+
+  remove(ports: Workload['namedPorts']): boolean {
+    return this.#count(ports, -1);
+  }
+
+  shared(): readonly SharedPort[] {
+    const shared: (readonly [string, SharedPort])[] = [];
+    for (const [key, numbers] of this.#counts ?? []) {
+      const [port] = numbers.keys();
+      if (numbers.size !== 1 || port === undefined) continue;
+      const slash = key.lastIndexOf('/');
+      shared.push([key, {name: key.slice(0, slash), protocol: Number(key.slice(slash + 1)), port}]);
+    }
+    return shared.sort(([a], [b]) => compareStrings(a, b)).map(([, port]) => port);
+  }
+
+  #count(ports: Workload['namedPorts'], step: 1 | -1): boolean {
+    let isDifferent = false;
+    for (const [name, {port, protocol}] of Object.entries(ports)) {
+      const key = `${name}/${protocol}`;
+      const counts = (this.#counts ??= new Map<string, Map<number, number>>());
+      const numbers = counts.get(key) ?? new Map<number, number>();
+      const before = numbers.get(port) ?? 0;
+      if (before + step > 0) numbers.set(port, before + step);
+      else numbers.delete(port);
+      if (numbers.size > 0) counts.set(key, numbers);
+      else counts.delete(key);
+      isDifferent ||= before === 0 || before + step === 0;
+    }
+    return isDifferent;
+  }
 }

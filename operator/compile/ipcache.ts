@@ -1,9 +1,8 @@
 // Prefix → identity, the same for every node: pods, nodes, PodCIDR fallbacks, an API server outside the cluster. What a node
-// holds differently (its own addresses, the prefixes its policies name) is in node-layer.ts.
+// holds differently (its own addresses, the prefixes its policies name) is in node-layers.ts.
 
 import {deepEqual} from '../../lib/core/equal.js';
 import {compareStrings} from '../../lib/core/order.js';
-import {formatPrefix, parsePrefix} from '../../lib/core/ip.js';
 import {resource} from '../../lib/desired/diff.js';
 import type {IpCacheResource, Resource} from '../../lib/desired/node-state.js';
 import {IDENTITY_KUBE_APISERVER, IDENTITY_REMOTE_NODE, IDENTITY_UNMANAGED, type IdentityId} from '../../lib/domain/identity.js';
@@ -14,78 +13,124 @@ const PRIORITIES = {node: 4, pod: 3, fallback: 2, external: 1} as const;
 
 export interface Claim {
   readonly kind: keyof typeof PRIORITIES;
+  /** Name of a pod or node. */
+  readonly source: string;
   readonly entry: IpCacheResource;
+  /** The node on which nothing is tunnelled to it. */
+  readonly node: string | null;
 }
 
 interface Held {
-  readonly claims: Map<string, Claim>;
+  /** At most one of a kind and source. */
+  claims: readonly Claim[];
   resource: Resource | null;
+  local: LocalEntry | null;
 }
 
-/** Claims by source (a pod, a node), at most one per source and prefix. */
+/** The entry as the node holds it on which the address is. */
+export interface LocalEntry {
+  readonly node: string;
+  readonly resource: Resource;
+}
+
+export interface IpCacheChange {
+  readonly prefix: string;
+  /** null = no entry. */
+  readonly resource: Resource | null;
+  readonly localBefore: LocalEntry | null;
+  readonly local: LocalEntry | null;
+}
+
+const NO_CLAIMS: readonly Claim[] = [];
+
+/** Claims by source (a pod, a node), at most one per kind, source and prefix. */
 export class IpCache {
   readonly #bySource = new Map<string, ReadonlyMap<string, Claim>>();
   readonly #byPrefix = new Map<string, Held>();
   readonly #changed = new Set<string>();
 
-  /** Replaces everything that `source` claims. */
-  set(source: string, claims: ReadonlyMap<string, Claim>): void {
+  /** Replaces everything that `source`, which is no pod, claims. */
+  replace(source: string, claims: ReadonlyMap<string, Claim>): void {
     const before = this.#bySource.get(source);
-    if (deepEqual(before ?? new Map(), claims)) return;
-    for (const prefix of before?.keys() ?? []) {
-      if (claims.has(prefix)) continue;
-      this.#byPrefix.get(prefix)?.claims.delete(source);
-      this.#changed.add(prefix);
-    }
+    for (const [prefix, claim] of before ?? []) if (!claims.has(prefix)) this.unclaim(prefix, claim);
     for (const [prefix, claim] of claims) {
-      const held = this.#byPrefix.get(prefix) ?? {claims: new Map<string, Claim>(), resource: null};
-      this.#byPrefix.set(prefix, held);
-      held.claims.set(source, claim);
-      this.#changed.add(prefix);
+      const old = before?.get(prefix);
+      if (deepEqual(old, claim)) continue;
+      if (old !== undefined) this.unclaim(prefix, old);
+      this.claim(prefix, claim);
     }
     if (claims.size === 0) this.#bySource.delete(source);
     else this.#bySource.set(source, claims);
   }
 
+  claim(prefix: string, claim: Claim): void {
+    const held = this.#byPrefix.get(prefix);
+    if (held === undefined) this.#byPrefix.set(prefix, {claims: [claim], resource: null, local: null});
+    else held.claims = [...held.claims, claim];
+    this.#changed.add(prefix);
+  }
+
+  unclaim(prefix: string, {kind, source}: Pick<Claim, 'kind' | 'source'>): void {
+    const held = this.#byPrefix.get(prefix);
+    if (held === undefined) return;
+    held.claims = held.claims.length === 1 && held.claims[0]?.source === source && held.claims[0].kind === kind
+      ? NO_CLAIMS : held.claims.filter((claim) => claim.kind !== kind || claim.source !== source);
+    this.#changed.add(prefix);
+  }
+
   has(prefix: string): boolean {
-    return (this.#byPrefix.get(prefix)?.claims.size ?? 0) > 0;
+    return (this.#byPrefix.get(prefix)?.claims.length ?? 0) > 0;
   }
 
-  get(prefix: string): Resource | null {
-    return this.#byPrefix.get(prefix)?.resource ?? null;
+  /** How the node of a pod holds its address; null = as all others do. */
+  local(prefix: string): LocalEntry | null {
+    return this.#byPrefix.get(prefix)?.local ?? null;
   }
 
-  /** Prefixes whose entry is another one since the last call; null = no entry. */
-  takeChanged(): Map<string, Resource | null> {
-    const changes = new Map<string, Resource | null>();
+  /** Prefixes whose entry may be another one since the last call. */
+  * takeChanged(): Generator<IpCacheChange> {
     for (const prefix of this.#changed) {
       const held = this.#byPrefix.get(prefix);
       if (held === undefined) continue;
       const winner = strongest(held.claims);
-      const next = winner === null ? null : resource('ipcache', prefix, winner.entry);
-      if (next?.version === held.resource?.version) continue;
-      held.resource = next;
-      if (next === null) this.#byPrefix.delete(prefix);
-      changes.set(prefix, next);
+      const localBefore = held.local;
+      held.resource = winner === null ? null : same(held.resource, winner.entry);
+      held.local = winner === null ? null : localEntry(winner, localBefore);
+      if (winner === null) this.#byPrefix.delete(prefix);
+      yield {prefix, resource: held.resource, localBefore, local: held.local};
     }
     this.#changed.clear();
-    return changes;
   }
 }
 
-function strongest(claims: ReadonlyMap<string, Claim>): Claim | null {
-  const ordered = [...claims].sort(([a, x], [b, y]) => PRIORITIES[y.kind] - PRIORITIES[x.kind] || compareStrings(a, b));
-  return ordered[0]?.[1] ?? null;
+function localEntry({node, entry}: Claim, before: LocalEntry | null): LocalEntry | null {
+  if (node === null || entry.tunnelEndpoint === null) return null;
+  return {node, resource: same(before?.resource ?? null, {...entry, tunnelEndpoint: null})};
 }
 
-/** `10.98.1.7` → `10.98.1.7/32`. */
-export function hostPrefix(address: string): string | null {
-  const prefix = parsePrefix(address);
-  return prefix === null ? null : formatPrefix(prefix);
+/** What is held, as long as it says the same. */
+function same(held: Resource | null, entry: IpCacheResource): Resource {
+  return held !== null && deepEqual(held.value, entry) ? held : resource('ipcache', entry.prefix, entry);
 }
+
+function strongest(claims: readonly Claim[]): Claim | null {
+  let best: Claim | null = null;
+  for (const claim of claims) {
+    const order = best === null ? 1 : PRIORITIES[claim.kind] - PRIORITIES[best.kind] || compareStrings(best.source, claim.source);
+    if (order > 0) best = claim;
+  }
+  return best;
+}
+
+/** `10.98.1.7` → `10.98.1.7/32`. Addresses in the tables are canonical: their decoders see to it. */
+export function hostPrefix(address: string): string {
+  return address.includes(':') ? `${address}/128` : `${address}/32`;
+}
+
+const NO_LABELS: readonly string[] = [];
 
 export function ipCacheEntry(prefix: string, identity: IdentityId, tunnelEndpoint: string | null): IpCacheResource {
-  return {prefix, identity, labels: [], tunnelEndpoint, local: false};
+  return {prefix, identity, labels: NO_LABELS, tunnelEndpoint, local: false};
 }
 
 export interface NodeView {
@@ -96,17 +141,14 @@ export interface NodeView {
 }
 
 /** What other nodes hold of `node`: its addresses, its router address behind the tunnel, its PodCIDRs. */
-export function nodeClaims(node: NodeView, options: {readonly tunnel: boolean; readonly apiServers: ReadonlySet<string>}): Map<string, Claim> {
+export function nodeClaims(view: NodeView, options: {readonly tunnel: boolean; readonly apiServers: ReadonlySet<string>}): Map<string, Claim> {
   const claims = new Map<string, Claim>();
-  const tunnelEndpoint = options.tunnel && node.address !== '' ? node.address : null;
-  for (const cidr of node.fact.podCidrs) claims.set(cidr, {kind: 'fallback', entry: ipCacheEntry(cidr, IDENTITY_UNMANAGED, tunnelEndpoint)});
-  const isApiServer = node.fact.addresses.some(({ip}) => options.apiServers.has(ip));
-  const identity = isApiServer ? IDENTITY_KUBE_APISERVER : IDENTITY_REMOTE_NODE;
-  const router = node.routerAddress === null ? null : hostPrefix(node.routerAddress);
-  if (router !== null) claims.set(router, {kind: 'node', entry: ipCacheEntry(router, identity, tunnelEndpoint)});
-  for (const {ip} of node.fact.addresses) {
-    const prefix = hostPrefix(ip);
-    if (prefix !== null) claims.set(prefix, {kind: 'node', entry: ipCacheEntry(prefix, identity, null)});
-  }
+  const {fact, routerAddress, address} = view;
+  const put = (kind: Claim['kind'], entry: IpCacheResource): void => void claims.set(entry.prefix, {kind, source: fact.name, entry, node: null});
+  const tunnelEndpoint = options.tunnel && address !== '' ? address : null;
+  for (const cidr of fact.podCidrs) put('fallback', ipCacheEntry(cidr, IDENTITY_UNMANAGED, tunnelEndpoint));
+  const identity = fact.addresses.some(({ip}) => options.apiServers.has(ip)) ? IDENTITY_KUBE_APISERVER : IDENTITY_REMOTE_NODE;
+  if (routerAddress !== null) put('node', ipCacheEntry(hostPrefix(routerAddress), identity, tunnelEndpoint));
+  for (const {ip} of fact.addresses) put('node', ipCacheEntry(hostPrefix(ip), identity, null));
   return claims;
 }

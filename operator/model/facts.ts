@@ -8,6 +8,7 @@ import type {Rule} from '../../lib/domain/policy.js';
 import type {CidrGroup, PolicyService} from '../../lib/domain/peer-objects.js';
 import type {ExposedService} from '../../lib/domain/exposed-service.js';
 import type {LbPool, PodIpPool} from '../../lib/domain/lb-pool.js';
+import type {PreparedSubject} from '../../lib/policy/resolve.js';
 
 export interface NamedPort {
   readonly port: number;
@@ -78,6 +79,8 @@ export interface PolicyFact {
   readonly apiVersion: string;
   readonly generation: number;
   readonly rules: readonly Rule[];
+  /** The rules once more, by subject, with what follows from each alone. */
+  readonly subjects: readonly PreparedSubject[];
   readonly rejections: readonly Rejection[];
 }
 

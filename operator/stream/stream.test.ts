@@ -72,7 +72,7 @@ describe('NodeSession', () => {
       onAck: () => undefined, onReport: () => undefined, onGreeted: (endpoints) => greetings.push([...endpoints]),
     });
     const put = async (...items: Resource[]): Promise<void> => {
-      store.apply({shared: new Map(items.map((one) => [resourceId(one), one])), nodes: new Map()});
+      store.apply({shared: items, nodes: new Map()});
       await Promise.resolve();
     };
     const chunks = () => sent.splice(0).flatMap(({chunk}) => (chunk ? [chunk] : []));
@@ -131,7 +131,7 @@ describe('NodeSession', () => {
     expect(session.ackedRevision).toBe(1);
     session.receive(ack(3));
     expect(session.ackedRevision).toBe(2);
-    store.apply({shared: new Map(), nodes: new Map([['other', new Map([['identity/9', item(9)]])]])});
+    store.apply({shared: [], nodes: new Map([['other', {kind: 'edit', changes: [item(9)]}]])});
     expect(session.ackedRevision).toBe(3);
     session.receive(ack(99));
     session.receive(ack(1));

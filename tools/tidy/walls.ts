@@ -24,7 +24,7 @@ export const WALLS: readonly Wall[] = [
   {folder: 'lib/kube', may: ['lib/core', 'lib/run'], node: true, packages: ['@kubernetes/client-node', 'undici', 'yaml']},
   {folder: 'crds', may: ['lib/core', 'lib/run'], node: true, packages: ['ajv', 're2js', 'yaml', '@marcbachmann/cel-js']},
   {folder: 'operator/watch', may: ['lib/core', 'lib/run', 'lib/kube', 'crds'], node: true, packages: ['yaml', 'undici']},
-  {folder: 'operator/model', may: [...CORE, 'lib/desired', 'crds', 'operator/watch/feed-types'], node: false, packages: ['yaml', 're2js']},
+  {folder: 'operator/model', may: [...CORE, 'lib/policy', 'lib/desired', 'crds', 'operator/watch/feed-types'], node: false, packages: ['yaml', 're2js']},
   {folder: 'operator/compile', may: [...CORE, 'lib/policy', 'lib/lbipam', 'lib/desired', 'operator/model'], node: false, packages: []},
   {folder: 'operator/desired', may: [...CORE, 'lib/policy', 'lib/desired'], node: false, packages: []},
   {folder: 'operator/desired/store', may: ['lib'], node: true, packages: []},

@@ -3,6 +3,7 @@
 import {emptyTables, applyBatch, applyRows, reportKey, type ChangedKeys, type Tables} from '../../../operator/model/tables.js';
 import {decoders} from '../../../operator/model/decoders.js';
 import {Compiler} from '../../../operator/compile/graph.js';
+import {DesiredStore} from '../../../operator/desired/store.js';
 import type {Change} from '../../../operator/watch/feed-types.js';
 import type {Workload} from './workloads.js';
 
@@ -21,6 +22,7 @@ export class BenchCluster {
     clusterName: 'default', routingMode: 'native', ipv4NativeRoutingCidr: '10.0.0.0/8', enableIPv4Masquerade: false, tunnelPort: 8472,
     enforcement: 'default', allowLocalhost: true,
   });
+  readonly store = new DesiredStore();
   tables: Tables = emptyTables();
 
   /** Objects to tables, without compiling: what a cold start has before it compiles. */
@@ -30,9 +32,13 @@ export class BenchCluster {
     return changed;
   }
 
+  /** Tables to what every node should hold. */
+  compile(changed: ChangedKeys): void {
+    this.store.apply(this.compiler.update(this.tables, changed));
+  }
+
   apply(changes: readonly Change[]): void {
-    const changed = this.decode(changes);
-    this.compiler.update(this.tables, changed);
+    this.compile(this.decode(changes));
   }
 
   place(placed: Workload['placed']): ChangedKeys {

@@ -34,6 +34,21 @@ export function stringMap(value: unknown): Readonly<Record<string, string>> {
   return Object.fromEntries(Object.entries(record(value)).filter((entry): entry is [string, string] => typeof entry[1] === 'string'));
 }
 
+const SHARED = new Map<string, Readonly<Record<string, string>>>();
+const SHARED_MAX = 20_000;
+
+/** As `stringMap`; equal maps are mostly the same object, so that what is made of one is found again for the others. */
+export function sharedStringMap(value: unknown): Readonly<Record<string, string>> {
+  let text = '';
+  for (const [key, item] of Object.entries(record(value))) if (typeof item === 'string') text += `${key}\0${item}\0`;
+  const held = SHARED.get(text);
+  if (held !== undefined) return held;
+  if (SHARED.size >= SHARED_MAX) SHARED.clear();
+  const made = stringMap(value);
+  SHARED.set(text, made);
+  return made;
+}
+
 export function refOf(kind: string, object: KubeObject): ObjectRef {
   return {kind, namespace: object.metadata.namespace ?? '', name: object.metadata.name, uid: object.metadata.uid ?? ''};
 }

@@ -3,7 +3,7 @@
 import {PROTOCOL_NUMBERS} from '../../../lib/domain/policy.js';
 import type {KubeObject} from '../../watch/feed-types.js';
 import type {NamedPort, PodFact} from '../facts.js';
-import {list, number, record, stringMap, text} from './json.js';
+import {list, number, record, sharedStringMap, text} from './json.js';
 
 export function decodePod(object: KubeObject): PodFact {
   const spec = record(object['spec']);
@@ -13,7 +13,7 @@ export function decodePod(object: KubeObject): PodFact {
     namespace: object.metadata.namespace ?? '',
     name: object.metadata.name,
     uid: object.metadata.uid ?? '',
-    labels: stringMap(object.metadata.labels),
+    labels: sharedStringMap(object.metadata.labels),
     serviceAccount: text(spec['serviceAccountName']),
     nodeName: nodeName === '' ? null : nodeName,
     hostNetwork: spec['hostNetwork'] === true,
