@@ -10,7 +10,7 @@ await runMain(programOf({
   verbs: VERBS,
   groups: {
     endpoint: 'pods of this node', identity: 'identities and their labels', node: 'nodes of the cluster', bpf: 'the pinned maps, with or without an agent',
-    policy: 'policies of the cluster', map: 'any pinned map', bgp: 'BGP sessions and routes', state: 'desired against installed',
+    policy: 'policies of the cluster', map: 'any pinned map', bgp: 'BGP sessions and routes', lbipam: 'addresses of LoadBalancer Services', state: 'desired against installed',
     'bpf policy': 'what each endpoint lets in and out', 'bpf ipcache': 'prefix to identity and tunnel', 'bpf ct': 'connections tracked', 'bpf nat': 'flows that are masqueraded',
     'bpf ipmasq': 'destinations that are not masqueraded', 'bpf tunnel': 'PodCIDRs behind tunnels', 'bpf endpoint': 'local addresses and their interfaces',
     'bpf metrics': 'packets counted by reason and direction',

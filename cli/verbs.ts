@@ -66,6 +66,13 @@ export const VERBS: readonly VerbSpec[] = [
     load: async () => (await import('./verbs/bgp.js')).routes,
   },
   {
+    path: 'lbipam compile', summary: 'which addresses the pools give to LoadBalancer Services, and why one gets none',
+    args: [['[path...]', 'manifests: files, folders, - (default: the cluster)']],
+    options: [['--input <path...>', 'manifests: files, folders, - (default: the cluster)'], ['--config <file>', 'the operator’s options, or a ConfigMap such as cilium-config: enable-ipv6, default-lb-service-ipam']],
+    examples: ['stentorctl lbipam compile --input cluster/', 'kubectl get svc,ippools -A -o yaml | stentorctl lbipam compile - -o json'],
+    load: async () => (await import('./verbs/lbipam.js')).compile,
+  },
+  {
     path: 'masq', summary: 'what leaves with the node’s address, and which destinations do not', examples: ['stentorctl masq'],
     load: async () => (await import('./verbs/masq.js')).masq,
   },

@@ -8,11 +8,12 @@ import {Compiler} from './compile/graph.js';
 import {renderState} from './desired/assemble.js';
 import {DesiredStore} from './desired/store.js';
 import {decoders} from './model/decoders.js';
-import {applyBatch, emptyTables} from './model/tables.js';
+import {applyBatch, applyRows, emptyTables} from './model/tables.js';
 import type {Batch, Change} from './watch/feed-types.js';
 import {startFileFeed} from './watch/files.js';
 import type {KindOptions} from './watch/kinds.js';
-import {compileOptions, decoderOptions} from './wire.js';
+import {assignedServices} from './compile/lb-ipam.js';
+import {compileOptions, decoderOptions, lbIpamOptions} from './wire.js';
 import {kindOptions, loadAdmission} from './wire-source.js';
 
 export async function renderCommand(argv: readonly string[]): Promise<void> {
@@ -34,6 +35,9 @@ export async function renderCommand(argv: readonly string[]): Promise<void> {
   }}));
   const second = applyBatch(first.tables, {changes, inSync: true, receivedAtMs: 0}, decoders(decoderOptions(config)));
   store.apply(compiler.update(second.tables, second.changed));
+  // And the addresses that Services would be given.
+  const third = applyRows(second.tables, 'exposedServices', assignedServices(second.tables, lbIpamOptions(config)));
+  store.apply(compiler.update(third.tables, third.changed));
   if (!second.tables.nodes.has(config.node)) throw new StentorError('NO_SUCH_NODE', `there is no Node ${config.node} in the input`, {nodes: [...second.tables.nodes.keys()].sort()});
   process.stdout.write(`${JSON.stringify({node: config.node, ...renderState(store.nodeState(config.node))}, null, 2)}\n`);
 }

@@ -5,7 +5,7 @@ import {join} from 'node:path';
 import {StentorError} from '../../lib/core/errors.js';
 import {KubeClient} from '../../lib/kube/client.js';
 import {loadKubeConfig} from '../../lib/kube/kube-config.js';
-import {RESOURCES, collectionPath} from '../../lib/kube/resources.js';
+import {RESOURCES, collectionPath, type KnownKind} from '../../lib/kube/resources.js';
 import {realClock} from '../../lib/run/clock.js';
 import type {CommonOptions} from '../context.js';
 import {CliError, EXIT} from '../errors.js';
@@ -17,7 +17,9 @@ const KINDS = [
   'CiliumCIDRGroup', 'Service', 'EndpointSlice',
 ] as const;
 
-export async function readCluster(common: Pick<CommonOptions, 'kubeconfig' | 'timeoutMs'>, signal: AbortSignal): Promise<Manifests> {
+export async function readCluster(
+  common: Pick<CommonOptions, 'kubeconfig' | 'timeoutMs'>, signal: AbortSignal, kinds: readonly KnownKind[] = KINDS,
+): Promise<Manifests> {
   // In a pod its service account.
   const inPod = common.kubeconfig === null && process.env['KUBERNETES_SERVICE_HOST'] !== undefined;
   const kubeconfig = inPod ? null : common.kubeconfig ?? join(homedir(), '.kube', 'config');
@@ -25,7 +27,7 @@ export async function readCluster(common: Pick<CommonOptions, 'kubeconfig' | 'ti
     const connection = await loadKubeConfig({kubeconfig});
     const client = new KubeClient({timeoutMs: common.timeoutMs, retries: 1}, {connection, clock: realClock});
     try {
-      const list = async (kind: typeof KINDS[number]): Promise<SourceObject[]> => {
+      const list = async (kind: KnownKind): Promise<SourceObject[]> => {
         const {apiVersion} = RESOURCES[kind];
         const path = collectionPath(RESOURCES[kind]);
         const {items} = await client.listAll(path, {}, signal).catch((error: unknown) => {
@@ -35,7 +37,7 @@ export async function readCluster(common: Pick<CommonOptions, 'kubeconfig' | 'ti
         });
         return items.map((object) => ({apiVersion, kind, object, source: NOWHERE}));
       };
-      const lists = await Promise.all(KINDS.map(list));
+      const lists = await Promise.all(kinds.map(list));
       return {objects: lists.flat(), others: [], problems: []};
     } finally {
       await client.close();

@@ -15,13 +15,14 @@ export interface Settings {
   readonly invalidPolicy: 'isolate' | 'ignore';
   /** Null: IPv6 when a pod or a node has such an address. */
   readonly enableIPv6: boolean | null;
+  readonly defaultLbServiceIpam: 'lbipam' | 'nodeipam' | 'none';
   /** What DNS would answer: lower case, with the dot of the root. */
   readonly names: Names;
 }
 
 export type Names = readonly (readonly [name: string, addresses: readonly string[]])[];
 
-export const DEFAULT_SETTINGS: Settings = {clusterName: 'default', mode: 'default', allowLocalhost: true, routingMode: 'tunnel', invalidPolicy: 'isolate', enableIPv6: null, names: []};
+export const DEFAULT_SETTINGS: Settings = {clusterName: 'default', mode: 'default', allowLocalhost: true, routingMode: 'tunnel', invalidPolicy: 'isolate', enableIPv6: null, defaultLbServiceIpam: 'lbipam', names: []};
 
 type Values = Readonly<Record<string, unknown>>;
 
@@ -53,6 +54,7 @@ export function settingsOf(text: string, path: string): Settings {
     allowLocalhost: !['false', 'policy'].includes(oneOf(values, 'allow-localhost', ['true', 'false', 'auto', 'always', 'policy'], path) ?? 'auto'),
     routingMode: oneOf(values, 'routing-mode', ['native', 'tunnel'], path) ?? DEFAULT_SETTINGS.routingMode,
     invalidPolicy: oneOf(values, 'invalid-policy', ['isolate', 'ignore'], path) ?? DEFAULT_SETTINGS.invalidPolicy,
+    defaultLbServiceIpam: oneOf(values, 'default-lb-service-ipam', ['lbipam', 'nodeipam', 'none'], path) ?? DEFAULT_SETTINGS.defaultLbServiceIpam,
     enableIPv6: ipv6Of(oneOf(values, 'enable-ipv6', ['true', 'false'], path)),
   };
 }

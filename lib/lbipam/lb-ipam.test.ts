@@ -177,7 +177,13 @@ describe('addresses by name', () => {
     ['somebody’s', ['10.0.0.0'], '! already_allocated'],
     ['one of two', ['10.0.0.0', '10.0.0.3'], '10.0.0.3 ! already_allocated'],
   ] as const)('%s', (_what, requested, expected) => {
-    expect(new Cluster([FOUR, RED], [A, service('default/b', {requested})]).of('default/b')).toBe(expected);
+    expect(new Cluster([FOUR, RED], [A]).set(service('default/b', {requested})).of('default/b')).toBe(expected);
+  });
+
+  test('of Services that come together those that ask by name choose first', () => {
+    const named = service('default/z', {requested: ['10.0.0.0'], createdAt: '2026-03-01T00:00:00Z'});
+    const cluster = new Cluster([FOUR], [A, named]);
+    expect([cluster.of('default/a'), cluster.of('default/z')]).toEqual(['10.0.0.1', '10.0.0.0']);
   });
 
   test('an end that the pool keeps back is not given by name either', () => {
@@ -222,7 +228,7 @@ describe('sharing', () => {
   ])('%s', (_what, a, b, shared) => {
     const cluster = new Cluster([FOUR], [service('default/a', a), service('default/b', b)]);
     expect([cluster.of('default/a'), cluster.of('default/b')]).toEqual(['10.0.0.0', shared ? '10.0.0.0' : '10.0.0.1']);
-    const byName = new Cluster([FOUR], [service('default/a', a), service('default/b', {...b, requested: ['10.0.0.0']})]);
+    const byName = new Cluster([FOUR], [service('default/a', a)]).set(service('default/b', {...b, requested: ['10.0.0.0']}));
     expect(byName.of('default/b')).toBe(shared ? '10.0.0.0' : 'sharingKey' in b ? '! already_allocated_incompatible_service' : '! already_allocated');
   });
 

@@ -132,19 +132,24 @@ export class LbIpam {
   }
 
   #decideAll(keys: Iterable<string>): void {
-    for (const key of this.#byAge(keys)) this.#decide(key);
+    for (const key of this.#inOrder(keys)) this.#decide(key);
     // An address that somebody gave back may be what others wait for, or what others were about to share.
     while (this.#freed || this.#again.size > 0) {
       this.#freed = false;
       const again = new Set([...this.#again, ...this.#waiting]);
       this.#again.clear();
-      for (const key of this.#byAge(again)) this.#decide(key);
+      for (const key of this.#inOrder(again)) this.#decide(key);
     }
   }
 
-  #byAge(keys: Iterable<string>): string[] {
-    const createdAt = (key: string): string => this.#services.get(key)?.createdAt ?? '';
-    return [...keys].sort((a, b) => compareStrings(createdAt(a), createdAt(b)) || compareStrings(a, b));
+  /** Who asks for an address by name goes before those who take any; else the older one. */
+  #inOrder(keys: Iterable<string>): string[] {
+    const rank = (key: string): string => {
+      const service = this.#services.get(key);
+      return service === undefined ? '' : `${service.requested.length > 0 ? 0 : 1} ${service.createdAt}`;
+    };
+    const ranked = [...keys].map((key) => [rank(key), key] as const);
+    return ranked.sort(([a, x], [b, y]) => compareStrings(a, b) || compareStrings(x, y)).map(([, key]) => key);
   }
 
   #observe(key: string, service: ExposedService | null): void {

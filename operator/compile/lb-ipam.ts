@@ -86,6 +86,16 @@ export class LbStatuses {
   }
 }
 
+/** The Services as they would be read back, for who compiles without a cluster. */
+export function assignedServices(tables: Tables, options: DemandOptions): readonly RowChange<ExposedService>[] {
+  const ipam = new LbIpam(options);
+  ipam.update(new Map(tables.exposedServices), tables.lbPools);
+  return [...tables.exposedServices].flatMap(([key, service]): RowChange<ExposedService>[] => {
+    const assignment = ipam.assignment(key);
+    return assignment?.kind === 'assigned' ? [[key, {...service, ingress: assignment.addresses, hasCondition: true}]] : [];
+  });
+}
+
 export function satisfiedCondition(service: ExposedService, assignment: Assignment & {readonly kind: 'assigned'}): Condition {
   const {shortfalls} = assignment;
   const [first] = shortfalls;
