@@ -4,9 +4,12 @@ import {describe, expect, test} from '@jest/globals';
 import {parse} from 'yaml';
 import {renderCrds} from './render.js';
 import {CrdSchemas, type SchemaResult} from './schema.js';
+import {StatementCases} from '../lib/testing/cases.js';
 import {CASES, objectOf} from './testing/cases.js';
+import {REFUSED, TAKEN} from './testing/refused.js';
 import type {Schema} from './schema-parts.js';
 
+const cases = new StatementCases('crds/crds.test.ts');
 const files = [...renderCrds()];
 const schemas = new CrdSchemas();
 
@@ -35,13 +38,22 @@ describe('files', () => {
 });
 
 describe('offline validation', () => {
-  test.each(CASES)('%s', (_what, kind, content, refusal) => {
+  cases.each(CASES, (kind, content, refusal) => {
     const result: SchemaResult = schemas.validate(kind, objectOf(kind, content, 'x'));
     if (refusal === null) {
       expect(result).toHaveProperty('object');
       return;
     }
     expect('problems' in result ? result.problems : []).toContainEqual({path: refusal[0], message: expect.stringContaining(refusal[1])});
+  });
+
+  test.each(REFUSED.map(([, what, spec, , , first]) => [what, spec, first] as const))('%s', (_what, spec, first) => {
+    const result = schemas.validate('CiliumNetworkPolicy', objectOf('CiliumNetworkPolicy', {spec}, 'x'));
+    expect('problems' in result ? 'refused' : 'taken').toBe(first === 'decode' ? 'taken' : 'refused');
+  });
+
+  test.each(TAKEN.map(([, what, spec]) => [what, spec] as const))('%s is taken', (_what, spec) => {
+    expect(schemas.validate('CiliumNetworkPolicy', objectOf('CiliumNetworkPolicy', {spec}, 'x'))).toHaveProperty('object');
   });
 
   test('an unknown field is named with its path', () => {
@@ -62,3 +74,18 @@ describe('offline validation', () => {
     expect(schemas.admit('Pod', pod)).toEqual({object: pod});
   });
 });
+
+cases.one('1.9-02', 'CIDR groups are served as v2 and as v2alpha1, with one schema', () => {
+  const [, text = ''] = files.find(([file]) => file === 'ciliumcidrgroups.yaml') ?? [];
+  const {spec: {versions}} = parse(text) as {spec: {versions: {name: string; served: boolean; storage: boolean; schema: unknown}[]}};
+  expect(versions.map(({name, served, storage}) => [name, served, storage])).toEqual([['v2', true, true], ['v2alpha1', true, false]]);
+  expect(versions[1]?.schema).toEqual(versions[0]?.schema);
+});
+
+cases.one('1.1-22', 'a null is as if the field were not there; one of an unknown field stays', () => {
+  const spec = {endpointSelector: {}, ingress: [{fromEndpoints: null, toPorts: null}], egress: null};
+  expect(schemas.validate('CiliumNetworkPolicy', objectOf('CiliumNetworkPolicy', {spec}, 'x'))).toMatchObject({object: {spec: {endpointSelector: {}, ingress: [{}]}}});
+  expect(schemas.validate('CiliumNetworkPolicy', objectOf('CiliumNetworkPolicy', {spec: {...spec, typo: null}}, 'x'))).toEqual({problems: [{path: 'spec.typo', message: 'unknown field'}]});
+});
+
+cases.complete();

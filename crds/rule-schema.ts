@@ -8,9 +8,13 @@ import {
 const ENTITIES = [
   'all', 'world', 'cluster', 'host', 'init', 'ingress', 'unmanaged', 'remote-node', 'health', 'none', 'kube-apiserver',
 ];
-/** The alternation has no group around the whole, as in Cilium: what it lets through is refused by the sanitiser. */
-const PORT = '^(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[0-9]{1,4})|([a-zA-Z0-9]-?)*[a-zA-Z](-?[a-zA-Z0-9])*$';
-const PROTOCOLS = ['TCP', 'UDP', 'SCTP', 'VRRP', 'IGMP', 'GRE', 'IPIP', 'IPV6', 'ESP', 'AH', 'ANY'];
+/** A number in Go's notation (`010` is octal, `1_000` is 1000); what is too large by its underscores is refused by the sanitiser. */
+const PORT_NUMBER = '^(6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[1-5][0-9]{4}|[1-9][0-9]{0,3}|0[0-7_]*|[1-9][0-9]*(_[0-9]+)+)$';
+const PORT_NAME = '^([a-zA-Z0-9]-?)*[a-zA-Z](-?[a-zA-Z0-9])*$';
+const PORT_ZERO = '^0[0_]*$';
+const PROTOCOLS_WITH_PORTS = ['TCP', 'UDP', 'SCTP', 'ANY'];
+const EXTENDED_PROTOCOLS = ['VRRP', 'IGMP', 'GRE', 'IPIP', 'IPV6', 'ESP', 'AH'];
+const LABEL_VALUE = '^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$';
 const ICMP_NAMES = [
   'EchoReply', 'DestinationUnreachable', 'Redirect', 'Echo', 'RouterAdvertisement', 'RouterSelection', 'TimeExceeded', 'ParameterProblem',
   'Timestamp', 'TimestampReply', 'Photuris', 'ExtendedEchoRequest', 'ExtendedEcho Reply', 'ExtendedEchoReply', 'PacketTooBig', 'EchoRequest',
@@ -24,6 +28,27 @@ const ICMP_TYPE = `^([0-9]|[1-9][0-9]|1[0-9]{2}|2[0-4][0-9]|25[0-5]|${ICMP_NAMES
 const DNS_1123_SUBDOMAIN = '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$';
 const FQDN_NAME = '^([-a-zA-Z0-9_]+[.]?)+$';
 const FQDN_PATTERN = '^([-a-zA-Z0-9_*]+[.]?)+$';
+
+/** A list that is there and has an item. */
+function filled(name: string): Schema {
+  return {required: [name], properties: {[name]: {minItems: 1}}};
+}
+
+/** As `oneOf`: none of the lists has an item, or exactly one has. */
+function atMostOneFilled(names: readonly string[]): readonly Schema[] {
+  return [{not: {anyOf: names.map(filled)}}, ...names.map(filled)];
+}
+
+/** As Kubernetes has it for its own selectors: values where the operator takes some, and only there. */
+function selector(description: string): Schema {
+  return labelSelector(description, {
+    values: {type: 'string', maxLength: 63, pattern: LABEL_VALUE},
+    anyOf: [
+      {properties: {operator: {enum: ['In', 'NotIn']}, values: {minItems: 1}}, required: ['values']},
+      {properties: {operator: {enum: ['Exists', 'DoesNotExist']}, values: {maxItems: 0}}},
+    ],
+  });
+}
 
 interface Direction {
   readonly prefix: 'from' | 'to';
@@ -41,7 +66,7 @@ function cidrRule(): Schema {
   return object('A prefix, or a group of prefixes, with exceptions.', {
     cidr: cidr('The prefix.'),
     cidrGroupRef: text('Name of a CiliumCIDRGroup.', {maxLength: 253, pattern: DNS_1123_SUBDOMAIN}),
-    cidrGroupSelector: labelSelector('CiliumCIDRGroups by their labels.'),
+    cidrGroupSelector: selector('CiliumCIDRGroups by their labels.'),
     except: list('Prefixes inside `cidr` that do not match.', {type: 'string', format: 'cidr'}),
   }, {oneOf: presence('cidr', 'cidrGroupRef', 'cidrGroupSelector')});
 }
@@ -63,10 +88,10 @@ function peers({prefix, peer}: Direction): Record<string, Schema> {
     [`${prefix}CIDR`]: list(`Prefixes outside the cluster as ${peer}.`, {type: 'string', format: 'cidr'}),
     [`${prefix}CIDRSet`]: list(`Prefixes outside the cluster as ${peer}, with exceptions.`, cidrRule()),
     [`${prefix}Endpoints`]: list(`Pods as ${peer}, by labels; of the policy's own namespace unless they name another.`,
-      labelSelector('Selects endpoints.')),
+      selector('Selects endpoints.')),
     [`${prefix}Entities`]: list(`Peers with a fixed name as ${peer}.`, {type: 'string', enum: ENTITIES}),
     [`${prefix}Groups`]: list(`Peers that are looked up outside as ${peer}.`, groups()),
-    [`${prefix}Nodes`]: list(`Nodes as ${peer}, by labels.`, labelSelector('Selects nodes.')),
+    [`${prefix}Nodes`]: list(`Nodes as ${peer}, by labels.`, selector('Selects nodes.')),
     [`${prefix}Requires`]: list('Not supported any more; must be empty.', {type: 'string'}, {maxItems: 0}),
   };
 }
@@ -74,8 +99,14 @@ function peers({prefix, peer}: Direction): Record<string, Schema> {
 function ports(): Schema {
   return list('Ports and protocols; any of them matches.', object('A port with its protocol.', {
     endPort: int32('Last port of a range that begins at `port`.', 0, 65535),
-    port: text('Number or name; 0 or nothing is every port.', {pattern: PORT}),
-    protocol: oneOfWords('Protocol; nothing is ANY (TCP, UDP, SCTP).', PROTOCOLS),
+    port: text('Number or name; 0 is every port. Nothing for protocols without ports.', {anyOf: [{pattern: PORT_NUMBER}, {pattern: PORT_NAME, maxLength: 15}]}),
+    protocol: oneOfWords('Protocol; nothing is ANY (TCP, UDP, SCTP).', [...PROTOCOLS_WITH_PORTS, ...EXTENDED_PROTOCOLS]),
+  }, {
+    anyOf: [
+      {required: ['port'], properties: {protocol: {enum: PROTOCOLS_WITH_PORTS}}},
+      {required: ['protocol'], properties: {protocol: {enum: EXTENDED_PROTOCOLS}, port: {enum: ['0']}}},
+    ],
+    not: {required: ['port', 'endPort'], properties: {port: {pattern: PORT_ZERO}, endPort: {minimum: 1}}},
   }), {maxItems: 40});
 }
 
@@ -127,7 +158,31 @@ function tls(description: string): Schema {
   });
 }
 
-function allowedPorts(): Schema {
+function filledRules(kind: string): Schema {
+  return {required: ['rules'], properties: {rules: filled(kind)}};
+}
+
+const ANY_L7: Schema = {anyOf: ['http', 'dns', 'kafka', 'l7'].map(filledRules)};
+
+/** What an L7 rule demands of its ports, and what excludes it. */
+function l7Bounds(direction: Direction): Schema {
+  const portsOf = (item: Schema): Schema => ({properties: {ports: {items: item}}});
+  const dnsPorts = {required: ['ports'], properties: {ports: {minItems: 1, items: {properties: {protocol: {enum: ['TCP', 'UDP', 'ANY']}}}}}};
+  return {
+    allOf: [
+      {anyOf: [{not: filledRules('http')}, portsOf({required: ['protocol'], properties: {protocol: {enum: ['TCP']}}})]},
+      {anyOf: [{not: filledRules('dns')}, dnsPorts]},
+      {anyOf: [{not: ANY_L7}, portsOf({properties: {port: {not: {pattern: PORT_ZERO}}}})]},
+    ],
+    not: {anyOf: [
+      {required: ['listener'], ...ANY_L7},
+      {...filled('serverNames'), ...ANY_L7, not: {required: ['terminatingTLS']}},
+      ...(direction === INGRESS ? [{required: ['listener']}, filledRules('dns')] : []),
+    ]},
+  };
+}
+
+function allowedPorts(direction: Direction): Schema {
   return list('Ports, and what may be asked for on them.', object('Ports with their rules.', {
     listener: object('Sends the traffic to a listener of an Envoy configuration.', {
       'envoyConfig*': object('Where the listener is defined.', {
@@ -143,7 +198,7 @@ function allowedPorts(): Schema {
     serverNames: list('TLS server names that are allowed.', {type: 'string', maxLength: 255, minLength: 1, pattern: FQDN_PATTERN},
       {minItems: 1, 'x-kubernetes-list-type': 'set'}),
     terminatingTLS: tls('TLS towards the source.'),
-  }));
+  }, l7Bounds(direction)));
 }
 
 function deniedPorts(): Schema {
@@ -156,7 +211,7 @@ function icmps(): Schema {
       family: oneOfWords('IPv4 or IPv6.', ['IPv4', 'IPv6'], {default: 'IPv4'}),
       'type*': {
         description: 'Number, or name as in `EchoRequest`.', 'x-kubernetes-int-or-string': true,
-        anyOf: [{type: 'integer'}, {type: 'string'}], pattern: ICMP_TYPE,
+        anyOf: [{type: 'integer'}, {type: 'string'}], pattern: ICMP_TYPE, minimum: 0, maximum: 255,
       },
     }), {maxItems: 40}),
   }));
@@ -170,31 +225,42 @@ function authentication(): Schema {
 
 function services(): Schema {
   return list('Services outside the cluster as destination.', object('A Service, or several by labels.', {
-    k8sService: object('One Service.', {namespace: text('Its namespace.'), serviceName: text('Its name.')}),
-    k8sServiceSelector: object('Services by labels.', {namespace: text('Their namespace.'), 'selector*': labelSelector('Selects Services.')}),
-  }));
+    k8sService: object('One Service.', {namespace: text('Its namespace.'), 'serviceName*': text('Its name.', {minLength: 1})}),
+    k8sServiceSelector: object('Services by labels.', {namespace: text('Their namespace.'), 'selector*': selector('Selects Services.')}),
+  }, {oneOf: presence('k8sService', 'k8sServiceSelector')}));
+}
+
+/** One kind of peers; ports or ICMP messages. */
+function itemBounds({prefix}: Direction, more: readonly string[] = []): Schema {
+  const kinds = ['CIDR', 'CIDRSet', 'Endpoints', 'Entities', 'Groups', 'Nodes'].map((name) => `${prefix}${name}`);
+  return {
+    oneOf: atMostOneFilled([...kinds, ...more]),
+    not: {required: ['icmps', 'toPorts'], properties: {icmps: {minItems: 1}, toPorts: {minItems: 1}}},
+  };
 }
 
 function ingress(): Schema {
   return list('Who may reach the subjects. An item without peers means everybody.', object('Peers and ports; all members must match.', {
-    authentication: authentication(), ...peers(INGRESS), icmps: icmps(), toPorts: allowedPorts(),
-  }));
+    authentication: authentication(), ...peers(INGRESS), icmps: icmps(), toPorts: allowedPorts(INGRESS),
+  }, itemBounds(INGRESS)));
 }
 
 function egress(): Schema {
   return list('Whom the subjects may reach. An item without peers means everybody.', object('Peers and ports; all members must match.', {
     authentication: authentication(), icmps: icmps(), ...peers(EGRESS),
     toFQDNs: list('Addresses that DNS answers named.', fqdn('One name or pattern.')),
-    toPorts: allowedPorts(), toServices: services(),
-  }));
+    toPorts: allowedPorts(EGRESS), toServices: services(),
+  }, itemBounds(EGRESS, ['toServices', 'toFQDNs'])));
 }
 
 function denied(direction: Direction, description: string): Schema {
   const more = direction === EGRESS ? {toServices: services()} : {};
-  return list(description, object('Peers and ports; all members must match.', {icmps: icmps(), ...peers(direction), toPorts: deniedPorts(), ...more}));
+  return list(description, object('Peers and ports; all members must match.', {icmps: icmps(), ...peers(direction), toPorts: deniedPorts(), ...more},
+    itemBounds(direction, Object.keys(more))));
 }
 
-export function ruleSchema(description: string): Schema {
+/** `namespaced`: of a CiliumNetworkPolicy, which has no rules for nodes. */
+export function ruleSchema(description: string, namespaced: boolean): Schema {
   return object(description, {
     description: text('What the rule is for, in the words of its author.'),
     egress: egress(),
@@ -202,7 +268,7 @@ export function ruleSchema(description: string): Schema {
     enableDefaultDeny: object('Whether what no rule allows is denied; by default in each direction that this rule speaks of.', {
       egress: flag('For traffic that leaves the subjects.'), ingress: flag('For traffic to the subjects.'),
     }),
-    endpointSelector: labelSelector('The pods this rule is about.'),
+    endpointSelector: selector('The pods this rule is about.'),
     ingress: ingress(),
     ingressDeny: denied(INGRESS, 'Who may not reach the subjects, whatever is allowed.'),
     labels: list('Labels of the rule itself.', object('One label.', {
@@ -211,8 +277,11 @@ export function ruleSchema(description: string): Schema {
     log: object('What flow records of this rule carry.', {
       value: text('Text that is put into the records.', {maxLength: 32, pattern: '^\\PC*$'}),
     }),
-    nodeSelector: labelSelector('The nodes this rule is about. Only in CiliumClusterwideNetworkPolicy.'),
-  }, {anyOf: presence('ingress', 'ingressDeny', 'egress', 'egressDeny'), oneOf: presence('endpointSelector', 'nodeSelector')});
+    nodeSelector: selector('The nodes this rule is about. Only in CiliumClusterwideNetworkPolicy.'),
+  }, {
+    anyOf: ['ingress', 'ingressDeny', 'egress', 'egressDeny'].map(filled), oneOf: presence('endpointSelector', 'nodeSelector'),
+    ...(namespaced ? {not: {required: ['nodeSelector']}} : {}),
+  });
 }
 
 function status(): Schema {
@@ -227,11 +296,11 @@ function status(): Schema {
   });
 }
 
-function policySchema(description: string): Schema {
+function policySchema(description: string, namespaced: boolean): Schema {
   return root(description, {
     description: text('What the policy is for. Not in Cilium; taken because manifests have it.'),
-    spec: ruleSchema('One rule.'),
-    specs: list('Several rules.', ruleSchema('One rule.')),
+    spec: ruleSchema('One rule.', namespaced),
+    specs: list('Several rules.', ruleSchema('One rule.', namespaced)),
     status: status(),
   }, {'x-kubernetes-validations': [{rule: 'has(self.spec) || has(self.specs)', message: 'a policy needs spec or specs'}]});
 }
@@ -241,12 +310,12 @@ const COLUMNS = [AGE, conditionColumn('Valid', 'Valid'), conditionColumn('Enforc
 export const ciliumNetworkPolicy = crd({
   kind: 'CiliumNetworkPolicy', plural: 'ciliumnetworkpolicies', shortNames: ['cnp', 'ciliumnp'], categories: ['cilium', 'ciliumpolicy'],
   scope: 'Namespaced', version: 'v2', columns: COLUMNS, statusSubresource: true,
-  schema: policySchema('Rules for the traffic of the pods of one namespace: by identity, prefix, name, port and request.'),
+  schema: policySchema('Rules for the traffic of the pods of one namespace: by identity, prefix, name, port and request.', true),
 });
 
 export const ciliumClusterwideNetworkPolicy = crd({
   kind: 'CiliumClusterwideNetworkPolicy', plural: 'ciliumclusterwidenetworkpolicies', shortNames: ['ccnp'],
   categories: ['cilium', 'ciliumpolicy'], scope: 'Cluster', version: 'v2', columns: COLUMNS, statusSubresource: true,
-  schema: policySchema('Rules for the traffic of pods of all namespaces, or of nodes.'),
+  schema: policySchema('Rules for the traffic of pods of all namespaces, or of nodes.', false),
 });
 

@@ -62,14 +62,15 @@ export const ATOMIC = {'x-kubernetes-list-type': 'atomic'};
 
 const LABEL_VALUE = '^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$';
 
-/** Keys are not restricted here: `k8s:app`, `any:app` and `reserved:host` are Cilium's. */
-export function labelSelector(description: string): Schema {
+/** Keys are not restricted here: `k8s:app`, `any:app` and `reserved:host` are Cilium's. `bounds`: of an expression, and of each of its values. */
+export function labelSelector(description: string, bounds: More & {readonly values?: Schema} = {}): Schema {
+  const {values = {type: 'string'}, ...more} = bounds;
   return object(description, {
     matchExpressions: list('Requirements that must all hold.', object('One requirement.', {
       'key*': text('Label key.'),
       'operator*': oneOfWords('Relation of the key to the values.', ['In', 'NotIn', 'Exists', 'DoesNotExist']),
-      values: list('For In and NotIn; empty otherwise.', {type: 'string'}, ATOMIC),
-    }), ATOMIC),
+      values: list('For In and NotIn; empty otherwise.', values, ATOMIC),
+    }, more), ATOMIC),
     matchLabels: map('Labels that must all be there with these values.', {type: 'string', maxLength: 63, pattern: LABEL_VALUE}),
   }, {'x-kubernetes-map-type': 'atomic'});
 }
@@ -103,7 +104,7 @@ export function conditionColumn(name: string, type: string): PrinterColumn {
  * Cilium's number for the release we follow (1.33.9), with the last part above any of that line: the same label keeps
  * Cilium's operator from replacing ours, and a later Cilium (1.34.x) may. Raise the last part with every change here.
  */
-export const SCHEMA_VERSION = '1.33.103';
+export const SCHEMA_VERSION = '1.33.104';
 
 export interface CrdOptions {
   readonly kind: string;

@@ -50,6 +50,7 @@ export class CrdSchemas {
     const validator = this.#compiled.get(kind) ?? compileSchema(SCHEMAS[kind]);
     this.#compiled.set(kind, validator);
     const copy = structuredClone(object) as Record<string, unknown>;
+    cutNulls(copy, openApiSchema(SCHEMAS[kind]));
     return validator(copy) ? {object: copy} : {problems: problemsOf(validator.errors ?? [])};
   }
 
@@ -63,6 +64,23 @@ export class CrdSchemas {
 }
 
 type Json = Readonly<Record<string, unknown>>;
+
+/** A null of a field that the schema knows is as if it were not there, as in the API server. */
+function cutNulls(value: unknown, schema: Json): void {
+  if (Array.isArray(value)) {
+    for (const item of value) cutNulls(item, (schema['items'] ?? {}) as Json);
+    return;
+  }
+  if (typeof value !== 'object' || value === null) return;
+  const {properties, additionalProperties} = schema as {readonly properties?: Readonly<Record<string, Json>>; readonly additionalProperties?: Json};
+  const members = value as Record<string, unknown>;
+  for (const [name, member] of Object.entries(members)) {
+    const known = properties !== undefined && Object.hasOwn(properties, name) ? properties[name] : additionalProperties;
+    if (known === undefined) continue;
+    if (member === null) Reflect.deleteProperty(members, name);
+    else cutNulls(member, known);
+  }
+}
 
 function compileSchema(crd: Schema): ValidateFunction {
   const ajv = new Ajv({
@@ -164,10 +182,10 @@ function problemsOf(errors: readonly ErrorObject[]): readonly SchemaProblem[] {
   return [...new Map(problems.map((problem) => [`${problem.path} ${problem.message}`, problem])).values()];
 }
 
-/** Inside a oneOf each branch says what it misses: only the oneOf's own error is worth reading. */
+/** What the branches of a combination say: only the combination's own error is worth reading. */
 function isEcho(error: ErrorObject, errors: readonly ErrorObject[]): boolean {
-  return error.keyword === 'required' && /\/(oneOf|anyOf)\/\d+\/required$/.test(error.schemaPath)
-    && errors.some((other) => (other.keyword === 'oneOf' || other.keyword === 'anyOf') && other.instancePath === error.instancePath);
+  return errors.some((other) => ['oneOf', 'anyOf', 'not'].includes(other.keyword)
+    && error.schemaPath.startsWith(`${other.schemaPath}/`) && error.instancePath.startsWith(other.instancePath));
 }
 
 function pathOf(error: ErrorObject): string {
@@ -177,18 +195,34 @@ function pathOf(error: ErrorObject): string {
 }
 
 function messageOf(error: ErrorObject): string {
-  const branches = (error.schema as readonly {readonly required?: readonly string[]}[] | undefined) ?? [];
   switch (error.keyword) {
     case 'additionalProperties': return 'unknown field';
     case 'required': return `${String(error.params['missingProperty'])} is missing`;
     case 'enum': return `must be one of ${(error.params['allowedValues'] as readonly unknown[]).join(', ')}`;
-    case 'oneOf': return Array.isArray(branches) && branches.length > 0 && branches.every((branch) => branch.required !== undefined)
-      ? `exactly one of ${branches.map((branch) => (branch.required ?? []).join('+')).join(', ')} must be there`
-      : 'exactly one of its forms must fit';
-    case 'anyOf': return Array.isArray(branches) && branches.length > 0 && branches.every((branch) => branch.required !== undefined)
-      ? `one of ${branches.map((branch) => (branch.required ?? []).join('+')).join(', ')} must be there`
-      : 'one of its forms must fit';
+    case 'oneOf': return messageOfBranches(error.schema, 'exactly one of') ?? 'exactly one of its forms must fit';
+    case 'anyOf': return messageOfBranches(error.schema, 'one of') ?? 'one of its forms must fit';
+    case 'not': return messageOfExclusion(error.schema);
     case 'format': return `must be a ${String(error.params['format'])}`;
     default: return error.message ?? error.keyword;
   }
+}
+
+interface Branch {
+  readonly required?: readonly string[];
+  readonly not?: {readonly anyOf?: readonly Branch[]};
+}
+
+/** Null: the branches are not about which members are there. */
+function messageOfBranches(schema: unknown, count: string): string | null {
+  const branches = (Array.isArray(schema) ? schema : []) as readonly Branch[];
+  const names = (all: readonly Branch[]): string => all.map(({required = []}) => required.join('+')).join(', ');
+  const [first, ...others] = branches;
+  if (first?.not?.anyOf !== undefined && others.every(({required}) => required !== undefined)) return `only one of ${names(others)} may have items`;
+  return branches.length > 0 && branches.every(({required}) => required !== undefined) ? `${count} ${names(branches)} must be there` : null;
+}
+
+function messageOfExclusion(schema: unknown): string {
+  const {required} = (schema ?? {}) as Branch;
+  if (required === undefined) return 'some of its parts exclude each other';
+  return required.length === 1 ? `${required.join('')} is not for this kind` : `${required.join(' and ')} exclude each other`;
 }

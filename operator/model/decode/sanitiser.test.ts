@@ -1,0 +1,41 @@
+// What Cilium's sanitiser refuses, rule by rule: refused with path and code, and nothing of it lets anybody in.
+
+import {describe, expect, test} from '@jest/globals';
+
+import {REFUSED, TAKEN} from '../../../crds/testing/refused.js';
+import {StatementCases} from '../../../lib/testing/cases.js';
+import {ccnp, cnp, decodePolicy} from '../../../lib/testing/builders.js';
+
+const cases = new StatementCases('operator/model/decode/sanitiser.test.ts');
+
+describe('refused', () => {
+  cases.each(REFUSED, (spec, path, code, _first) => {
+    const {rules, rejections} = decodePolicy(cnp(spec));
+    expect(rejections.map((rejection) => [rejection.path, rejection.code])).toContainEqual([path, code]);
+    expect(rejections.every(({reason}) => reason.length > 0)).toBe(true);
+    expect(rules.filter((rule) => !rule.deny && rule.peers.length > 0)).toEqual([]);
+  });
+
+  test('an object with neither spec nor specs', () => {
+    const {rules, rejections} = decodePolicy({kind: 'CiliumNetworkPolicy', metadata: {namespace: 'default', name: 'p'}});
+    expect(rules).toEqual([]);
+    expect(rejections).toEqual([expect.objectContaining({path: 'spec', code: 'EmptyPolicy'})]);
+  });
+
+  test('what is only too much for one item is no fault of another', () => {
+    const spec = {endpointSelector: {}, ingress: [{fromCIDR: ['10.0.0.0/8']}, {fromEntities: ['world']}]};
+    expect(decodePolicy(cnp(spec)).rejections).toEqual([]);
+  });
+});
+
+describe('taken', () => {
+  cases.each(TAKEN, (spec, unsupported) => {
+    expect(decodePolicy(cnp(spec)).rejections.map(({path}) => path).sort()).toEqual([...unsupported].sort());
+  });
+
+  cases.one('2.3-03', 'nodeSelector in a cluster-wide policy', () => {
+    expect(decodePolicy(ccnp({nodeSelector: {}, ingress: [{}]})).rejections.map(({code}) => code)).toEqual(['UnsupportedSubject']);
+  });
+});
+
+cases.complete();
