@@ -4,6 +4,7 @@ import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {StentorError} from '../lib/core/errors.js';
 import {BGP_CLASS} from '../lib/domain/exposed-service.js';
+import {LabelFilter} from '../lib/domain/label-filter.js';
 import type {DemandOptions} from '../lib/lbipam/demand.js';
 import {realClock, type Clock} from '../lib/run/clock.js';
 import type {HttpServerHandle} from '../lib/run/http.js';
@@ -31,11 +32,18 @@ export function compileOptions(config: OperatorConfig): CompileOptions {
     clusterName: config['cluster-name'], routingMode: config['routing-mode'], tunnelPort: config['tunnel-port'],
     ipv4NativeRoutingCidr: config['ipv4-native-routing-cidr'] === '' ? null : config['ipv4-native-routing-cidr'],
     enableIPv4Masquerade: config['enable-ipv4-masquerade'], enforcement: config['enable-policy'], allowLocalhost: config['allow-localhost'] !== 'policy',
+    labelFilter: labelFilterOf(config),
   };
 }
 
 export function lbIpamOptions(config: OperatorConfig): DemandOptions {
   return {families: config['enable-ipv6'] ? [4, 6] : [4], defaultIpam: config['default-lb-service-ipam'] === 'lbipam', classes: new Set([BGP_CLASS])};
+}
+
+function labelFilterOf(config: OperatorConfig): LabelFilter {
+  const filter = LabelFilter.parse(config.labels);
+  if (typeof filter === 'string') throw new StentorError('CONFIG_INVALID', `--labels: ${filter}`, {hint: 'see --help'});
+  return filter;
 }
 
 export function decoderOptions(config: OperatorConfig): DecoderOptions {

@@ -51,6 +51,7 @@ export const FIXES: Readonly<Record<string, string>> = {
   CIDRHostBits: 'write the prefix without host bits',
   CIDRCoversPods: 'select pods by labels: addresses of pods and nodes never match a CIDR',
   LabelNotInIdentity: 'select by a label that belongs to the identity: this one is filtered out',
+  NullField: 'remove the field, or write [] where nothing is meant',
   IsolatesDNS: 'allow UDP and TCP port 53 to the DNS pods from all pods, or do not select them',
   EmptyPolicy: 'write a spec',
   EmptyRule: 'add at least one item, an empty one ({}) to isolate only',

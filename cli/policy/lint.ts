@@ -2,7 +2,7 @@
 
 import {contains, hasHostBits, parsePrefix} from '../../lib/core/ip.js';
 import {IDENTITY_ANY} from '../../lib/domain/identity.js';
-import {identityLabels, isIdentityRelevant, LABEL_NAMESPACE} from '../../lib/domain/label-filter.js';
+import {identityLabels, type LabelFilter, LABEL_NAMESPACE} from '../../lib/domain/label-filter.js';
 import type {Labels} from '../../lib/domain/labels.js';
 import type {Peer, Rule} from '../../lib/domain/policy.js';
 import {matches} from '../../lib/domain/selector.js';
@@ -30,7 +30,7 @@ export function lintWorld(world: World): Lint[] {
   const ranges = podRanges(world);
   return [
     ...world.policies.flatMap((policy) => [
-      ...selectsNothing(policy, selections), ...lintFields(policy, ranges),
+      ...selectsNothing(policy, selections), ...lintFields(policy, ranges, world.settings.labelFilter),
     ]),
     ...shadowed(world), ...isolatesDns(world),
   ];
@@ -82,20 +82,23 @@ function podRanges({cluster: {nodes}}: World): Range[] {
 }
 
 /** Walks the object as it was written: what the decoder has normalised away can only be seen there. */
-function lintFields(policy: LoadedPolicy, ranges: readonly Range[]): Lint[] {
+function lintFields(policy: LoadedPolicy, ranges: readonly Range[], filter: LabelFilter): Lint[] {
   const found: Lint[] = [];
   const lint = (severity: Severity, path: string, code: string, reason: string): void => void found.push({policy, severity, path, code, reason});
   const {spec, specs} = policy.from.object as Json;
   eachValue({spec, specs}, (value, path, field) => {
+    if (value === null && policy.kind !== 'NetworkPolicy') lint('warning', path, 'NullField', `${field}: null is as if it were not there${PEERS_OR_PORTS.test(field) ? ': any peer, or any port' : ''}`);
     if (typeof value === 'string' && CIDR_LISTS.has(field)) lintCidr({cidr: value}, path, path, {ranges, lint});
     if (!isRecord(value)) return;
     if (field === 'ports') lintPort(policy, value, path, lint);
     if (typeof value['cidr'] === 'string') lintCidr(value, `${path}.cidr`, path, {ranges, lint});
-    if (field === 'matchExpressions' && typeof value['key'] === 'string') lintLabel(value['key'], `${path}.key`, lint);
-    if (field === 'matchLabels') for (const key of Object.keys(value)) lintLabel(key, `${path}.${key}`, lint);
+    if (field === 'matchExpressions' && typeof value['key'] === 'string') lintLabel(value['key'], `${path}.key`, filter, lint);
+    if (field === 'matchLabels') for (const key of Object.keys(value)) lintLabel(key, `${path}.${key}`, filter, lint);
   });
   return found;
 }
+
+const PEERS_OR_PORTS = /^(from|to)[A-Z]|^icmps$|^ports$/;
 
 const CIDR_LISTS: ReadonlySet<string> = new Set(['fromCIDR', 'toCIDR', 'except']);
 
@@ -135,12 +138,12 @@ function lintCidr(item: Json, path: string, holder: string, {ranges, lint}: {rea
   }
 }
 
-function lintLabel(name: string, path: string, lint: Say): void {
+function lintLabel(name: string, path: string, filter: LabelFilter, lint: Say): void {
   // A NetworkPolicy's namespaceSelector is about labels of namespaces: every one of them is in the identities of their pods.
   if (path.includes('.namespaceSelector.')) return;
   const colon = name.indexOf(':');
   const [source, key] = colon < 0 ? ['any', name] : [name.slice(0, colon), name.slice(colon + 1)];
-  if ((source !== 'any' && source !== 'k8s') || isIdentityRelevant(key)) return;
+  if ((source !== 'any' && source !== 'k8s') || filter.keeps('k8s', key)) return;
   lint('warning', path, 'LabelNotInIdentity', `${key} is in no identity: labels of this name are filtered out, so nothing has it`);
 }
 

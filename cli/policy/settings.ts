@@ -2,6 +2,7 @@
 
 import {readFile} from 'node:fs/promises';
 import {parse} from 'yaml';
+import {LabelFilter} from '../../lib/domain/label-filter.js';
 import type {EnforcementMode} from '../../lib/domain/policy.js';
 import {isRecord} from '../../lib/kube/object.js';
 import {parseAddress} from '../../lib/core/ip.js';
@@ -16,13 +17,18 @@ export interface Settings {
   /** Null: IPv6 when a pod or a node has such an address. */
   readonly enableIPv6: boolean | null;
   readonly defaultLbServiceIpam: 'lbipam' | 'nodeipam' | 'none';
+  /** Which labels make identities. */
+  readonly labelFilter: LabelFilter;
   /** What DNS would answer: lower case, with the dot of the root. */
   readonly names: Names;
 }
 
 export type Names = readonly (readonly [name: string, addresses: readonly string[]])[];
 
-export const DEFAULT_SETTINGS: Settings = {clusterName: 'default', mode: 'default', allowLocalhost: true, routingMode: 'tunnel', invalidPolicy: 'isolate', enableIPv6: null, defaultLbServiceIpam: 'lbipam', names: []};
+export const DEFAULT_SETTINGS: Settings = {
+  clusterName: 'default', mode: 'default', allowLocalhost: true, routingMode: 'tunnel', invalidPolicy: 'isolate', enableIPv6: null, defaultLbServiceIpam: 'lbipam',
+  labelFilter: LabelFilter.DEFAULT, names: [],
+};
 
 type Values = Readonly<Record<string, unknown>>;
 
@@ -55,8 +61,15 @@ export function settingsOf(text: string, path: string): Settings {
     routingMode: oneOf(values, 'routing-mode', ['native', 'tunnel'], path) ?? DEFAULT_SETTINGS.routingMode,
     invalidPolicy: oneOf(values, 'invalid-policy', ['isolate', 'ignore'], path) ?? DEFAULT_SETTINGS.invalidPolicy,
     defaultLbServiceIpam: oneOf(values, 'default-lb-service-ipam', ['lbipam', 'nodeipam', 'none'], path) ?? DEFAULT_SETTINGS.defaultLbServiceIpam,
+    labelFilter: labelFilterOf(values['labels'] ?? '', path),
     enableIPv6: ipv6Of(oneOf(values, 'enable-ipv6', ['true', 'false'], path)),
   };
+}
+
+function labelFilterOf(value: unknown, path: string): LabelFilter {
+  const filter = typeof value === 'string' ? LabelFilter.parse(value) : 'a text is expected';
+  if (typeof filter === 'string') throw usage(`--config ${path}: labels: ${filter}`);
+  return filter;
 }
 
 function ipv6Of(text: 'true' | 'false' | null): boolean | null {

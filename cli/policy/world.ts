@@ -89,7 +89,7 @@ export function worldOf(manifests: Manifests, settings: Settings): World {
   const rejections: Rejection[] = [];
   const policies = (['NetworkPolicy', 'CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy'] as const)
     .flatMap((kind) => of(kind).map((from) => loadPolicy(kind, from, table)));
-  const {endpoints, hostPods} = endpointsOf(pods, {namespaces, addresses: reportedAddresses(of('CiliumEndpoint')), clusterName: settings.clusterName});
+  const {endpoints, hostPods} = endpointsOf(pods, {namespaces, addresses: reportedAddresses(of('CiliumEndpoint')), settings});
   warnAboutNamespaces([...pods.map(({fact}) => fact.namespace), ...policies.map(({ref}) => ref.namespace)], namespaces, warnings);
   const rules = policies.flatMap((policy) => policy.rules);
   const cluster: OfflineCluster = {
@@ -211,7 +211,7 @@ function endpointsOf(
   pods: readonly GivenPod[],
   known: {
     readonly namespaces: ReadonlyMap<string, Readonly<Record<string, string>>>; readonly addresses: ReadonlyMap<string, readonly string[]>;
-    readonly clusterName: string;
+    readonly settings: Settings;
   },
 ): {readonly endpoints: readonly OfflineEndpoint[]; readonly hostPods: readonly OfflineHostPod[]} {
   const endpoints: OfflineEndpoint[] = [];
@@ -226,8 +226,8 @@ function endpointsOf(
     }
     const labels = identityLabels({
       podLabels: fact.labels, namespace, namespaceLabels: known.namespaces.get(namespace) ?? {}, serviceAccount: fact.serviceAccount,
-      clusterName: known.clusterName,
-    });
+      clusterName: known.settings.clusterName,
+    }, known.settings.labelFilter);
     const namedPorts = Object.entries(fact.namedPorts).map(([portName, {port, protocol}]) => ({name: portName, protocol, port}));
     endpoints.push({namespace, name, labels, ips: ips.length > 0 ? ips : (known.addresses.get(keyOf(fact)) ?? []), node, namedPorts});
   }

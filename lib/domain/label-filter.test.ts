@@ -2,7 +2,7 @@
 
 import {describe, expect, test} from '@jest/globals';
 
-import {identityLabels, isIdentityRelevant} from './label-filter.js';
+import {LabelFilter, identityLabels} from './label-filter.js';
 
 const BASE = {podLabels: {}, namespace: 'shop', namespaceLabels: {}, serviceAccount: '', clusterName: 'default'};
 
@@ -62,6 +62,14 @@ describe('the label filter', () => {
     ['topology.kubernetes.io/zone', false],
     ['org', true],
   ])('%s: %s', (key, kept) => {
-    expect(isIdentityRelevant(key)).toBe(kept);
+    expect(LabelFilter.DEFAULT.keeps('k8s', key)).toBe(kept);
   });
+});
+
+test.each(['(', 'k8s:', '!', ':app', '!k8s:app', 'a [z-a]'])('the option %j is refused', (option) => {
+  expect(LabelFilter.parse(option)).toMatch(' is not a rule for labels');
+});
+
+test('no rules are the default', () => {
+  expect(LabelFilter.parse('  ')).toBe(LabelFilter.DEFAULT);
 });

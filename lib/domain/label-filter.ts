@@ -1,4 +1,6 @@
-// Which labels make a pod's identity: Cilium's generated labels, then its label filter (pkg/labelsfilter/filter.go, defaults).
+// Which labels make a pod's identity: Cilium's generated labels, then its label filter (pkg/labelsfilter/filter.go).
+
+import {RE2JS} from 're2js';
 
 import {Labels} from './labels.js';
 import type {Label} from './labels.js';
@@ -17,10 +19,13 @@ export const LABEL_NAMESPACE_LABELS = 'io.cilium.k8s.namespace.labels';
 export const LABEL_CLUSTER = 'io.cilium.k8s.policy.cluster';
 export const LABEL_SERVICE_ACCOUNT = 'io.cilium.k8s.policy.serviceaccount';
 
-/** A pattern that matches at the start of a key. Its weight is the length of the text it matched. */
+/** What matches at the start of a key counts by the length of the text that it matched. */
 interface FilterRule {
   readonly exclude: boolean;
-  readonly pattern: RegExp;
+  /** Null = any. */
+  readonly source: string | null;
+  /** 0 = no match. */
+  length(key: string): number;
 }
 
 const INCLUDES = [
@@ -34,13 +39,88 @@ const EXCLUDES = [
   'annotation.*', 'etcd_node', 'topology\\.kubernetes\\.io',
 ];
 
-const DEFAULT_RULES: readonly FilterRule[] = [
-  ...INCLUDES.map((text) => ({exclude: false, pattern: new RegExp(`^(?:${text})`)})),
-  ...EXCLUDES.map((text) => ({exclude: true, pattern: new RegExp(`^(?:${text})`)})),
-];
+const DEFAULT_RULES: readonly FilterRule[] = [...INCLUDES.map((text) => defaultRule(text, false)), ...EXCLUDES.map((text) => defaultRule(text, true))];
+
+function defaultRule(text: string, exclude: boolean): FilterRule {
+  const pattern = new RegExp(`^(?:${text})`);
+  return {exclude, source: null, length: (key) => pattern.exec(key)?.[0].length ?? 0};
+}
+
+const KNOWN_MAX = 10_000;
+
+/** Cilium's default filter, with the rules of the option `labels` on top. */
+export class LabelFilter {
+  static readonly DEFAULT = new LabelFilter([]);
+
+  readonly #rules: readonly FilterRule[];
+  /** Somebody said which labels to keep: others are dropped. */
+  readonly #isList: boolean;
+  /** What was asked before: keys are few, and whatever label set is made asks for all of its own. */
+  readonly #known = new Map<string, boolean>();
+
+  private constructor(rules: readonly FilterRule[]) {
+    this.#rules = [...DEFAULT_RULES, ...rules];
+    this.#isList = rules.some(({exclude}) => !exclude);
+  }
+
+  /** Rules between spaces, each `[source:][!]regex` (RE2), as in cilium-config. A text says what is wrong with them. */
+  static parse(option: string): LabelFilter | string {
+    const rules: FilterRule[] = [];
+    for (const text of option.split(/\s+/).filter((one) => one !== '')) {
+      const rule = filterRule(text);
+      if (rule === null) return `${text} is not a rule for labels: [source:][!]regex is expected`;
+      rules.push(rule);
+    }
+    return rules.length === 0 ? LabelFilter.DEFAULT : new LabelFilter(rules);
+  }
+
+  keeps(source: string, key: string): boolean {
+    const label = `${source}:${key}`;
+    const known = this.#known.get(label);
+    if (known !== undefined) return known;
+    const keeps = this.#decide(source, key);
+    if (this.#known.size >= KNOWN_MAX) this.#known.clear();
+    this.#known.set(label, keeps);
+    return keeps;
+  }
+
+  /** Longest include against shortest exclude; a key that nothing excludes is kept, unless the filter is a list of what to keep. */
+  #decide(source: string, key: string): boolean {
+    let include = 0;
+    let exclude = Number.POSITIVE_INFINITY;
+    for (const rule of this.#rules) {
+      if (rule.source !== null && rule.source !== source) continue;
+      const length = rule.length(key);
+      if (length === 0) continue;
+      if (rule.exclude) exclude = Math.min(exclude, length);
+      else include = Math.max(include, length);
+    }
+    const isExcluded = exclude !== Number.POSITIVE_INFINITY;
+    return (!this.#isList && !isExcluded) || include > (isExcluded ? exclude : 0);
+  }
+}
+
+function filterRule(text: string): FilterRule | null {
+  const colon = text.indexOf(':');
+  const source = colon < 0 ? null : text.slice(0, colon);
+  const body = text.slice(colon + 1);
+  const exclude = body.startsWith('!');
+  const expression = exclude ? body.slice(1) : body;
+  if (expression === '' || source === '' || source?.startsWith('!') === true) return null;
+  try {
+    const pattern = RE2JS.compile(expression);
+    const length = (key: string): number => {
+      const matcher = pattern.matcher(key);
+      return matcher.lookingAt() ? matcher.end() : 0;
+    };
+    return {exclude, source, length};
+  } catch {
+    return null;
+  }
+}
 
 /** The labels that a pod's identity stands for. Labels that change with every pod are left out. */
-export function identityLabels(sources: PodLabelSources): Labels {
+export function identityLabels(sources: PodLabelSources, filter: LabelFilter = LabelFilter.DEFAULT): Labels {
   const labels = new Map<string, string>();
   for (const [key, value] of Object.entries(sources.podLabels)) {
     if (!key.startsWith('io.cilium.k8s.')) labels.set(key, value);
@@ -50,32 +130,6 @@ export function identityLabels(sources: PodLabelSources): Labels {
   labels.set(LABEL_NAMESPACE, sources.namespace);
   labels.set(LABEL_CLUSTER, sources.clusterName);
   const kept: Label[] = [];
-  for (const [key, value] of labels) if (isIdentityRelevant(key)) kept.push({source: 'k8s', key, value});
+  for (const [key, value] of labels) if (filter.keeps('k8s', key)) kept.push({source: 'k8s', key, value});
   return new Labels(kept);
-}
-
-/** What was asked before: keys are few, and whatever label set is made asks for all of its own. */
-const RELEVANT = new Map<string, boolean>();
-const RELEVANT_MAX = 10_000;
-
-/** Longest include against shortest exclude; a key that nothing excludes is kept. */
-export function isIdentityRelevant(key: string): boolean {
-  const known = RELEVANT.get(key);
-  if (known !== undefined) return known;
-  const relevant = isRelevantByRules(key);
-  if (RELEVANT.size >= RELEVANT_MAX) RELEVANT.clear();
-  RELEVANT.set(key, relevant);
-  return relevant;
-}
-
-function isRelevantByRules(key: string): boolean {
-  let include = 0;
-  let exclude = Number.POSITIVE_INFINITY;
-  for (const rule of DEFAULT_RULES) {
-    const length = rule.pattern.exec(key)?.[0].length ?? 0;
-    if (length === 0) continue;
-    if (rule.exclude) exclude = Math.min(exclude, length);
-    else include = Math.max(include, length);
-  }
-  return exclude === Number.POSITIVE_INFINITY || include > exclude;
 }

@@ -84,3 +84,43 @@ describe('Pending', () => {
     expect(middle.enforced).toBe('True Enforced 2');
   });
 });
+
+describe('blame', () => {
+  const egress = (item: object): KubeObject => ({
+    apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: {name: 'db', namespace: 'default', uid: 'c', generation: 1}, spec: {endpointSelector: {matchLabels: {app: 'db'}}, egress: [item]},
+  });
+  const group = (...externalCIDRs: readonly string[]): KubeObject => ({kind: 'CiliumCIDRGroup', metadata: {name: 'offices', uid: 'g'}, spec: {externalCIDRs}});
+  const service: KubeObject = {kind: 'Service', metadata: {name: 'old', namespace: 'default', uid: 's'}, spec: {}};
+  const slice: KubeObject = {
+    kind: 'EndpointSlice', metadata: {name: 'old-1', namespace: 'default', uid: 'e', labels: {'kubernetes.io/service-name': 'old'}}, addressType: 'IPv4', endpoints: [{addresses: ['203.0.113.7']}], ports: [],
+  };
+  test.each([
+    ['a prefix that the policy names', {toCIDR: ['192.0.2.0/24']}, '192.0.2.0/24', true],
+    ['an exception', {toCIDRSet: [{cidr: '10.0.0.0/8', except: ['10.1.0.0/16']}]}, '10.1.0.0/16', true],
+    ['a prefix of a group', {toCIDRSet: [{cidrGroupRef: 'offices'}]}, '198.51.100.0/24', true],
+    ['a prefix of a group by labels', {toCIDRSet: [{cidrGroupSelector: {}}]}, '198.51.100.0/24', true],
+    ['an address behind a service', {toServices: [{k8sService: {serviceName: 'old'}}]}, '203.0.113.7/32', true],
+    ['a prefix of nobody', {toCIDRSet: [{cidrGroupRef: 'offices'}]}, '192.0.2.0/24', false],
+  ])('%s that could not be written', (_what, item, prefix, blamed) => {
+    const middle = new Middle();
+    middle.enforcement.settling = false;
+    middle.take(NODE, POD, IDENTITY, service, slice, group('198.51.100.0/24'));
+    middle.take(egress(item));
+    middle.acknowledge();
+    middle.progress = {...middle.progress, faults: [{kind: 'ipcache', key: prefix, code: 'E2BIG', message: 'full'}]};
+    middle.enforcement.reconsidered(middle.tables);
+    expect(middle.enforced.split(' ')[1]).toBe(blamed ? 'ApplyFailed' : 'Enforced');
+  });
+
+  test('a group that changes is asked as it is then', () => {
+    const middle = new Middle();
+    middle.enforcement.settling = false;
+    middle.take(NODE, POD, IDENTITY, group('198.51.100.0/24'));
+    middle.take(egress({toCIDRSet: [{cidrGroupRef: 'offices'}]}));
+    middle.take(group('203.0.113.0/24'));
+    middle.acknowledge();
+    middle.progress = {...middle.progress, faults: [{kind: 'ipcache', key: '203.0.113.0/24', code: 'E2BIG', message: 'full'}]};
+    middle.enforcement.reconsidered(middle.tables);
+    expect(middle.enforced).toBe('False ApplyFailed 1');
+  });
+});

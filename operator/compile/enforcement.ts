@@ -155,10 +155,16 @@ export class Enforcement {
       case 'selector':
         return tracked.selectors.has(fault.key);
       case 'ipcache':
-        return tracked.prefixes.has(fault.key);
+        return tracked.prefixes.has(fault.key) || this.#standsFor(fault.key, tracked.fact);
       default:
         return false;
     }
+  }
+
+  /** Prefixes of groups and services come and go without the policy: asked when there is a fault to explain. */
+  #standsFor(prefix: string, {rules}: PolicyFact): boolean {
+    const {meanings} = this.#parts.compiler.policies;
+    return rules.some(({peers}) => peers.some((peer) => peer.kind === 'named')) && knownPrefixes(rules, {meanings}).includes(prefix);
   }
 }
 

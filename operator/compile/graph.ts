@@ -11,6 +11,7 @@ import {gone, type DesiredChanges, type ResourceChange} from '../../lib/desired/
 import {resource} from '../../lib/desired/diff.js';
 import type {IdentityId} from '../../lib/domain/identity.js';
 import {Labels} from '../../lib/domain/labels.js';
+import type {LabelFilter} from '../../lib/domain/label-filter.js';
 import type {EnforcementMode} from '../../lib/domain/policy.js';
 import {SelectorMembers} from '../../lib/policy/members.js';
 import {prefixLabels} from '../../lib/policy/selectors.js';
@@ -29,6 +30,8 @@ import {Sources} from './sources.js';
 export interface CompileOptions extends NodeOptions {
   readonly enforcement: EnforcementMode;
   readonly allowLocalhost: boolean;
+  /** Which labels make identities; Cilium's default unless given. */
+  readonly labelFilter?: LabelFilter;
 }
 
 /** What nodes may hold differently now, and what else follows from the change. */
@@ -64,7 +67,7 @@ export class Compiler {
 
   constructor(options: CompileOptions) {
     this.#options = options;
-    this.identities = new Identities({clusterName: options.clusterName});
+    this.identities = new Identities(options);
     this.endpoints = new Endpoints({identities: this.identities});
     this.#sources = new Sources({clusterName: options.clusterName});
     this.policies = new Policies({

@@ -4,7 +4,7 @@ import {contentHash} from '../../lib/core/hash.js';
 import {compareStrings} from '../../lib/core/order.js';
 import {deepEqual} from '../../lib/core/equal.js';
 import {CLUSTER_IDENTITY_MAX, CLUSTER_IDENTITY_MIN, identityId, type IdentityId} from '../../lib/domain/identity.js';
-import {identityLabels} from '../../lib/domain/label-filter.js';
+import {LabelFilter, identityLabels} from '../../lib/domain/label-filter.js';
 import type {Labels} from '../../lib/domain/labels.js';
 import type {CiliumIdentityFact, NamedPort, PodFact} from '../model/facts.js';
 import type {ChangedKeys, Tables} from '../model/tables.js';
@@ -58,6 +58,7 @@ const NO_PODS: ReadonlySet<string> = new Set();
 
 export class Identities {
   readonly #clusterName: string;
+  readonly #labelFilter: LabelFilter;
   readonly #workloads = new Map<string, Workload>();
   readonly #sets = new Map<string, LabelSet>();
   /** By the labels of the namespace, then by those of the pod: both are the same objects as long as nothing changes them. */
@@ -68,8 +69,9 @@ export class Identities {
   /** Numbers to create missing label sets with. */
   #wanted: ReadonlyMap<IdentityId, LabelSet> = new Map();
 
-  constructor(options: {readonly clusterName: string}) {
+  constructor(options: {readonly clusterName: string; readonly labelFilter?: LabelFilter}) {
     this.#clusterName = options.clusterName;
+    this.#labelFilter = options.labelFilter ?? LabelFilter.DEFAULT;
   }
 
   update(tables: Tables, changed: ChangedKeys): IdentityChanges {
@@ -164,7 +166,7 @@ export class Identities {
     const held = byPod.get(podLabels);
     const known = held?.find((one) => one.namespace === namespace && one.serviceAccount === serviceAccount);
     if (known !== undefined) return known.labels;
-    const labels = identityLabels({podLabels, namespace, namespaceLabels, serviceAccount, clusterName: this.#clusterName});
+    const labels = identityLabels({podLabels, namespace, namespaceLabels, serviceAccount, clusterName: this.#clusterName}, this.#labelFilter);
     // An equal set that is in use is the one to keep: its text is there already.
     const made = {namespace, serviceAccount, labels: this.#sets.get(labels.key)?.labels ?? labels};
     if (byPod.size >= LABEL_SETS_MAX) byPod.clear();

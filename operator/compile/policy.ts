@@ -94,6 +94,11 @@ export class Policies {
     this.#recompile(IDENTITY_INIT);
   }
 
+  /** What the names in rules stand for. */
+  get meanings(): Meanings {
+    return this.#options.meanings;
+  }
+
   get compiled(): ReadonlyMap<IdentityId, CompiledSubject> {
     return this.#compiled;
   }
