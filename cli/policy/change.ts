@@ -1,5 +1,6 @@
 // For a denied side: the smallest change of YAML that would allow the flow. Candidates are tried on a copy of the world and
-// compiled; one that flips this verdict and no other is taken, else the one that flips the fewest others, which are told.
+// compiled; one that flips this verdict and no other is taken, else the one that flips the fewest others, which are told. Where no single
+// edit is enough, one for each rule that denies and one that allows.
 
 import type {ObjectRef} from '../../lib/core/errors.js';
 import type {Labels} from '../../lib/domain/labels.js';
@@ -24,14 +25,20 @@ export interface DeniedSide {
   readonly peerName: string;
   readonly protocol: number;
   readonly port: number;
-  readonly answers: readonly RuleAnswer[];
+  /** Every rule that selects the subject in a world, and what it says to the flow. */
+  readonly ask: (world: World) => readonly RuleAnswer[];
 }
 
-export interface Change {
+export interface Step {
   readonly object: ObjectRef;
   readonly file: string;
   readonly line: number;
   readonly edit: Edit;
+}
+
+export interface Change extends Step {
+  /** To be made after the first, in this order. */
+  readonly more: readonly Step[];
   /** Verdicts of other flows that it would change as well. */
   readonly others: readonly SideChange[];
 }
@@ -42,22 +49,66 @@ interface Candidate {
   readonly edit: Edit;
 }
 
-/** Null when no change was found: several rules deny the flow, or policies have no name for its protocol. */
+/** Rules that deny one flow beyond which no change is proposed. */
+const DENIES_MAX = 4;
+
+/** Null when no change was found: too many rules deny the flow, or policies have no name for its protocol. */
 export function smallestChange(world: World, compiled: CompiledCluster, side: DeniedSide): Change | null {
-  let best: Change | null = null;
-  for (const candidate of candidatesOf(world, side)) {
-    const changes = sideChangesOf(compiled, compileWorld(changedWorld(world, candidate)));
-    const wanted = changes.find((change) => isWanted(change, side));
-    if (wanted === undefined) continue;
-    const exact = wanted.lost.ranges.length === 0 && wanted.gained.ranges.length === 1 && wanted.gained.ranges[0]?.first === wanted.gained.ranges[0]?.last;
-    const others = changes.filter((change) => (change !== wanted || !exact) && !isPartOf(change, side, world));
-    if (best !== null && best.others.length <= others.length) continue;
-    const {policy, ref, edit} = candidate;
-    const {file, line} = policy === null ? {file: '', line: 0} : policy.from.source.locate(edit.path);
-    best = {object: ref, file, line, edit, others};
-    if (others.length === 0) return best;
+  const cleared = withoutDenies(world, side);
+  if (cleared === null) return null;
+  const {steps, world: base} = cleared;
+  let best = steps.length === 0 ? null : changeOf(steps, sideChangesOf(compiled, compileWorld(base)), side, world);
+  if (best !== null) return best;
+  for (const candidate of allowances(base, side)) {
+    const changed = sideChangesOf(compiled, compileWorld(changedWorld(base, candidate)));
+    const change = changeOf([...steps, stepOf(candidate)], changed, side, world);
+    if (change === null || (best !== null && best.others.length <= change.others.length)) continue;
+    best = change;
+    if (change.others.length === 0) return change;
   }
   return best;
+}
+
+/** Null: the flow is still denied. */
+function changeOf([first, ...more]: readonly Step[], changes: readonly SideChange[], side: DeniedSide, world: World): Change | null {
+  const wanted = changes.find((change) => isWanted(change, side));
+  if (wanted === undefined || first === undefined) return null;
+  const exact = wanted.lost.ranges.length === 0 && wanted.gained.ranges.length === 1 && wanted.gained.ranges[0]?.first === wanted.gained.ranges[0]?.last;
+  return {...first, more, others: changes.filter((change) => (change !== wanted || !exact) && !isPartOf(change, side, world))};
+}
+
+function stepOf({policy, ref, edit}: Candidate): Step {
+  const {file, line} = policy === null ? {file: '', line: 0} : policy.from.source.locate(edit.path);
+  return {object: ref, file, line, edit};
+}
+
+/** The world in which no rule denies the flow any more, and the edits that lead to it: for each the one that changes least. */
+function withoutDenies(world: World, side: DeniedSide): {readonly world: World; readonly steps: readonly Step[]} | null {
+  let current = world;
+  const steps: Step[] = [];
+  for (;;) {
+    const denies = side.ask(current).filter(isDenial);
+    const [deny] = denies;
+    if (deny === undefined) return {world: current, steps};
+    const policy = ownerOf(current, deny);
+    if (policy === undefined || steps.length === DENIES_MAX) return null;
+    const before = compileWorld(current);
+    const tried = [...undenials(current, side, policy, deny)].map((candidate) => ({candidate, world: changedWorld(current, candidate)}))
+      .filter((one) => side.ask(one.world).filter(isDenial).length < denies.length)
+      .map((one) => ({...one, changes: sideChangesOf(before, compileWorld(one.world)).length}));
+    const [best] = tried.sort((a, b) => a.changes - b.changes);
+    if (best === undefined) return null;
+    steps.push(stepOf(best.candidate));
+    current = best.world;
+  }
+}
+
+function isDenial({rule, peerMatches, portMatches}: RuleAnswer): boolean {
+  return rule.deny && peerMatches && portMatches;
+}
+
+function ownerOf({policies}: World, {rule}: RuleAnswer): LoadedPolicy | undefined {
+  return policies.find(({rules}) => rules.includes(rule));
 }
 
 function isWanted({direction, subject, peer, gained}: SideChange, side: DeniedSide): boolean {
@@ -83,17 +134,11 @@ export function changedWorld(world: World, {policy, edit}: Pick<Candidate, 'poli
 
 const NEW = new ObjectSource({file: '', base: []}, () => ({node: null, lines: {linePos: () => ({line: 0, col: 0})}}));
 
-function* candidatesOf(world: World, side: DeniedSide): Generator<Candidate> {
-  const denies = side.answers.filter(({rule, peerMatches, portMatches}) => rule.deny && peerMatches && portMatches);
-  const [deny, second] = denies;
-  const owner = ({rule}: RuleAnswer): LoadedPolicy | undefined => world.policies.find(({rules}) => rules.includes(rule));
-  if (deny !== undefined) {
-    const policy = second === undefined ? owner(deny) : undefined;
-    if (policy !== undefined) yield* undenials(world, side, policy, deny);
-    return;
-  }
-  const nearest = nearestMiss(side.answers) ?? side.answers[0];
-  const policy = nearest === undefined ? undefined : owner(nearest);
+/** To a rule that is there, or as a policy of its own. */
+function* allowances(world: World, side: DeniedSide): Generator<Candidate> {
+  const answers = side.ask(world);
+  const nearest = nearestMiss(answers) ?? answers[0];
+  const policy = nearest === undefined ? undefined : ownerOf(world, nearest);
   if (nearest !== undefined && policy !== undefined) yield* additions(world, side, policy, nearest);
   const created = newPolicy(world, side);
   if (created !== null) yield created;

@@ -35,13 +35,14 @@ function finding(severity: Severity, {kind, object, source}: SourceObject, {path
   return {severity, code, object: ref, path, ...source.locate(path), reason, fix: fixOf(code)};
 }
 
-/** What the schema has said about a part, the decoder need not say again. */
+/** What both have to say the decoder says better: it knows what the parts mean. */
 function checkPolicy({kind, from, rejections}: LoadedPolicy, schemas: CrdSchemas): Finding[] {
   const schema = kind === 'NetworkPolicy' ? networkPolicyProblems(from.object) : schemaProblems(kind, from, schemas);
-  const said = new Set(schema.map(({path}) => path));
+  const isSaid = (problem: {readonly path: string; readonly code: string}): boolean => problem.code !== 'UnknownField'
+    && rejections.some(({path}) => path === problem.path || path.startsWith(`${problem.path}.`) || path.startsWith(`${problem.path}[`) || problem.path === '');
   return [
-    ...schema.map(({path, code, message}) => finding('error', from, {path, code, reason: message})),
-    ...rejections.filter(({path}) => !said.has(path)).map(({path, code, reason}) => finding('error', from, {path, code, reason})),
+    ...schema.filter((problem) => !isSaid(problem)).map(({path, code, message}) => finding('error', from, {path, code, reason: message})),
+    ...rejections.map(({path, code, reason}) => finding('error', from, {path, code, reason})),
   ];
 }
 

@@ -54,11 +54,12 @@ export function explainSide(context: ExplainContext, side: JudgedSide, flow: Flo
   const peer = peerOfIdentity(compiled, side.peer, NO_LABELS);
   const named = (side.direction === 'ingress' ? subject : peerEndpoint)?.endpoint.namedPorts ?? [];
   const {meanings} = world.cluster;
-  const answers = explainRules(world.cluster.rules, {
+  const ask = ({cluster}: World): readonly RuleAnswer[] => explainRules(cluster.rules, {
     direction: side.direction, subject: subjectLabels, peer, protocol: flow.protocol, port: flow.port,
     namedPort: (name, protocol) => named.find((port) => port.name.toLowerCase() === name && port.protocol === protocol)?.port,
     context: {families: compiled.families, meanings: (source) => meanings?.get(sourceId(source)) ?? NO_MEANING},
   });
+  const answers = ask(world);
   const verdict = side.verdict.verdict === 'deny' ? 'deny' : 'allow';
   const near = verdict === 'deny' ? nearestMiss(answers) : null;
   const {entry} = side.verdict;
@@ -66,7 +67,7 @@ export function explainSide(context: ExplainContext, side: JudgedSide, flow: Flo
     origin.kind === rule.origin.kind && origin.namespace === rule.origin.namespace && origin.name === rule.origin.name && origin.ruleIndex === rule.origin.ruleIndex) ?? false);
   const key = subject === null ? '' : `${subject.endpoint.namespace}/${subject.endpoint.name}`;
   const denied: DeniedSide = {
-    direction: side.direction, subject: key, subjectLabels, ...peerNames(peer, peerEnd, peerEndpoint), protocol: flow.protocol, port: flow.port, answers,
+    direction: side.direction, subject: key, subjectLabels, ...peerNames(peer, peerEnd, peerEndpoint), protocol: flow.protocol, port: flow.port, ask,
   };
   return {
     direction: side.direction, subject: key, verdict, enforced: side.enforced, entry: entry === null ? null : formatEntry(entry),

@@ -10,6 +10,8 @@ import {readManifests} from './sources.js';
 import {SHOP, ROOT, stentorctl} from './testing/run.js';
 
 const DENY = 'cli/policy/testing/deny.yaml';
+const OPEN = 'cli/policy/testing/isolated.yaml';
+const TWO = 'cli/policy/testing/deny-two.yaml';
 const folder = mkdtempSync(join(tmpdir(), 'policy-explain-'));
 afterAll(() => rmSync(folder, {recursive: true, force: true}));
 
@@ -38,15 +40,20 @@ function verdicts(...inputs: readonly string[]): FlowJson[] {
   return out.trim().split('\n').map((line) => JSON.parse(line) as FlowJson);
 }
 
+interface Step {
+  readonly object: {readonly name: string; readonly kind: string};
+  readonly edit: Edit;
+}
+
 interface Answer {
   readonly verdict: string;
-  readonly sides: readonly {readonly direction: 'ingress' | 'egress'; readonly verdict: string; readonly nearest: {readonly misses: readonly string[]} | null; readonly change: {readonly object: {readonly name: string; readonly kind: string}; readonly edit: Edit; readonly others: readonly string[]} | null}[];
+  readonly sides: readonly {readonly direction: 'ingress' | 'egress'; readonly verdict: string; readonly nearest: {readonly misses: readonly string[]} | null; readonly change: (Step & {readonly more: readonly Step[]; readonly others: readonly string[]}) | null}[];
 }
 
 /** The inputs as one file, with the proposed changes of all sides made. */
 async function changed(answer: Answer, inputs: readonly string[], name: string): Promise<string> {
   const {objects} = await readManifests(inputs.map((input) => join(ROOT, input)));
-  const edits = answer.sides.flatMap(({change}) => (change === null ? [] : [change]));
+  const edits = answer.sides.flatMap(({change}): Step[] => (change === null ? [] : [change, ...change.more]));
   const made = objects.map(({kind, object}) => edits.filter(({edit, object: ref}) => edit.op !== 'create' && ref.kind === kind && ref.name === object.metadata.name)
     .reduce((before, {edit}) => applyEdit(before, edit), object as unknown));
   const created = edits.flatMap(({edit}) => (edit.op === 'create' ? [edit.value] : []));
@@ -88,6 +95,25 @@ describe('the proposed change flips this verdict and no other', () => {
     expect(flipped).toEqual([{src: expect.anything() as unknown, dst: expect.anything() as unknown, protocol, port: Number(port)}]);
     expect(JSON.stringify(flipped[0])).toContain(`"${source}"`);
     expect(JSON.stringify(flipped[0])).toContain(`"${destination}"`);
+  });
+
+  test.each([
+    ['both directions', 'shop/api shop/db 80/TCP', [SHOP], ['append spec.egress[0].toPorts[0].ports', 'append spec.ingress[0].ports']],
+    ['both directions, another protocol', 'shop/api shop/db 443/UDP', [SHOP], ['append spec.egress[0].toPorts[0].ports', 'append spec.ingress[0].ports']],
+    ['both directions, another peer', 'shop/api monitoring/prometheus 9090/TCP', [SHOP, OPEN], ['append spec.egress', 'append spec.ingress']],
+    ['two rules that deny, and none that allows', 'shop/frontend shop/db 80/TCP', [SHOP, TWO], [
+      'append spec.ingressDeny[0].fromEndpoints[0].matchExpressions', 'append spec.ingressDeny[0].fromEndpoints[0].matchExpressions', 'append spec.ingress',
+    ]],
+  ] as const)('where one edit is not enough: %s', async (_what, flow, inputs, expected) => {
+    const answer = JSON.parse(explain(`${flow} -o json`, ...inputs).out) as Answer;
+    const steps = answer.sides.flatMap(({change}) => (change === null ? [] : [change, ...change.more]));
+    expect(steps.map(({edit}) => `${edit.op} ${edit.path}`)).toEqual(expected);
+    expect(answer.sides.flatMap(({change}) => change?.others ?? [])).toEqual([]);
+    const [before, after] = [verdicts(...inputs), verdicts(await changed(answer, inputs, flow))];
+    const [source = '', destination = '', l4 = ''] = flow.split(' ');
+    const [port, protocol] = l4.split('/');
+    expect(FLOWS.filter((_, i) => before[i]?.verdict !== after[i]?.verdict)).toEqual([{src: {pod: source}, dst: {pod: destination}, protocol, port: Number(port)}]);
+    expect(explain(flow, ...inputs).out).toContain(expected.length > 2 ? 'and then: ' : 'both changes are needed');
   });
 
   test('a deny is narrowed or taken away; what else changes is told', async () => {

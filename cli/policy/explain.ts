@@ -8,7 +8,7 @@ import type {Verb, VerbContext} from '../context.js';
 import {EXIT, usage} from '../errors.js';
 import {printValue} from '../output.js';
 import {argument} from '../verbs/common.js';
-import type {Change} from './change.js';
+import type {Change, Step} from './change.js';
 import {coloursOf, type Colours} from './colours.js';
 import {endOf, flowOf, formatL4, l4Of} from './flow-args.js';
 import {explainSide, type ExplainedRule, type ExplainedSide} from './explain-side.js';
@@ -55,7 +55,8 @@ function otherText({direction, subject, peer, gained, lost}: Change['others'][nu
 
 function flowText(title: string, verdict: string, sides: readonly ExplainedSide[], colours: Colours): string {
   const answer = verdict === 'deny' ? colours.bad('denied') : colours.good('allowed');
-  return `${colours.bold(title)}: ${answer}\n${sides.map((side) => sideText(side, colours)).join('')}`;
+  const both = sides.filter(({change}) => change !== null).length > 1 ? '\nboth changes are needed: each side is asked\n' : '';
+  return `${colours.bold(title)}: ${answer}\n${sides.map((side) => sideText(side, colours)).join('')}${both}`;
 }
 
 function sideText(side: ExplainedSide, colours: Colours): string {
@@ -64,7 +65,7 @@ function sideText(side: ExplainedSide, colours: Colours): string {
   const shown = side.decidedBy.length > 0 ? side.decidedBy : side.verdict === 'deny' ? side.rules : [];
   for (const rule of shown) lines.push(ruleText(rule, side, colours));
   if (side.change !== null) lines.push(changeText(side.change, colours));
-  else if (side.verdict === 'deny') lines.push('  no single change of a policy would allow it\n');
+  else if (side.verdict === 'deny') lines.push('  no change of a policy was found that would allow it\n');
   return lines.join('');
 }
 
@@ -86,13 +87,18 @@ function ruleText(rule: ExplainedRule, {verdict, nearest}: ExplainedSide, colour
   return `${head}    peer  ${peer}\n    port  ${rule.portMatches ? 'matches' : 'is not among its ports'}\n`;
 }
 
-function changeText({object, file, line, edit, others}: Change, colours: Colours): string {
+function changeText(change: Change, colours: Colours): string {
+  const {more, others} = change;
+  const also = others.length === 0 ? '' : `  it changes ${others.length} other verdicts as well:\n${others.slice(0, 5).map((other) => `    ${otherText(other)}\n`).join('')}`;
+  return `  ${colours.bold('smallest change')}: ${stepText(change, colours)}${more.map((step) => `  ${colours.bold('and then')}: ${stepText(step, colours)}`).join('')}${also}`;
+}
+
+function stepText({object, file, line, edit}: Step, colours: Colours): string {
   const name = `${object.kind} ${object.namespace === '' ? '' : `${object.namespace}/`}${object.name}`;
   const where = file === '' ? '' : ` (${file}:${line})`;
   const what = edit.op === 'create' ? 'a new object' : edit.op === 'remove' ? `${name}${where}: take out ${edit.path}` : `${name}${where}: append to ${edit.path}`;
   const yaml = edit.op === 'remove' ? '' : stringify(edit.op === 'append' ? [edit.value] : edit.value).split('\n').filter((text) => text !== '').map((text) => `    ${text}\n`).join('');
-  const also = others.length === 0 ? '' : `  it changes ${others.length} other verdicts as well:\n${others.slice(0, 5).map((other) => `    ${otherText(other)}\n`).join('')}`;
-  return `  ${colours.bold('smallest change')}: ${what}\n${colours.good(yaml)}${also}`;
+  return `${what}\n${colours.good(yaml)}`;
 }
 
 /** Without a port: everything that passes. */
