@@ -57,11 +57,14 @@ export class FlowJudge {
   readonly #byPrefix: ReadonlyMap<string, CompiledIpCacheEntry>;
   readonly #lengths: Readonly<Record<4 | 6, readonly number[]>>;
   readonly #podsByAddress = new Map<string, CompiledEndpoint>();
+  /** An address of each node, by its name. */
+  readonly #nodes: ReadonlyMap<string, CompiledIpCacheEntry>;
   readonly #ends = new Map<string, FlowEnd | string>();
 
   constructor(cluster: CompiledCluster) {
     this.#cluster = cluster;
     this.#byPrefix = new Map(cluster.ipcache.map((entry) => [entry.prefix, entry]));
+    this.#nodes = new Map(cluster.ipcache.filter(({node}) => node !== '').map((entry) => [entry.node, entry]));
     this.#lengths = {4: lengthsOf(cluster, 4), 6: lengthsOf(cluster, 6)};
     for (const compiled of cluster.endpoints.values()) {
       for (const ip of compiled.endpoint.ips) {
@@ -100,7 +103,7 @@ export class FlowJudge {
         const compiled = this.#cluster.endpoints.get(peer.name);
         if (compiled !== undefined) return endOfPod(compiled);
         const host = this.#cluster.hostPods.get(peer.name);
-        return host === undefined ? `no pod ${peer.name}` : endOfNode(host.node);
+        return host === undefined ? `no pod ${peer.name}` : this.#endOfNode(host.node);
       }
       case 'ip': {
         const address = parseAddress(peer.address);
@@ -109,6 +112,12 @@ export class FlowJudge {
         return this.#endOfAddress(address);
       }
     }
+  }
+
+  /** What the node's own address is: its host, another node, or one with an API server. A node that is not given is another one. */
+  #endOfNode(name: string): FlowEnd {
+    const entry = this.#nodes.get(name);
+    return {endpoint: null, node: name, identitySeenFrom: (node) => (entry === undefined ? hostOf(name, node) : seenFrom(entry, node))};
   }
 
   #endOfAddress(address: Address): FlowEnd {
@@ -122,6 +131,10 @@ export class FlowJudge {
   }
 }
 
+function hostOf(name: string, node: string): IdentityId {
+  return node !== '' && node === name ? IDENTITY_HOST : IDENTITY_REMOTE_NODE;
+}
+
 const ENDS_MAX = 100_000;
 
 /** Prefix lengths in use, longest first. */
@@ -132,10 +145,6 @@ function lengthsOf(cluster: CompiledCluster, family: 4 | 6): number[] {
 
 function endOfPod(compiled: CompiledEndpoint): FlowEnd {
   return {endpoint: compiled, node: compiled.endpoint.node, identitySeenFrom: () => compiled.identity};
-}
-
-function endOfNode(name: string): FlowEnd {
-  return {endpoint: null, node: name, identitySeenFrom: (node) => (node !== '' && node === name ? IDENTITY_HOST : IDENTITY_REMOTE_NODE)};
 }
 
 function failed(error: string): FlowVerdict {

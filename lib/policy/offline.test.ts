@@ -3,12 +3,14 @@
 import {describe, expect, test} from '@jest/globals';
 
 import {identityId} from '../domain/identity.js';
+import {StatementCases} from '../testing/cases.js';
 import {PolicyLab, ccnp, cnp, decodePolicy, pod} from '../testing/builders.js';
 import {FlowJudge, decodeFlow} from './flows.js';
 import {formatCompile, formatFlow, formatValidate} from './format.js';
 import {compileCluster} from './offline.js';
 import type {OfflineCluster} from './offline.js';
 
+const cases = new StatementCases('lib/policy/offline.test.ts');
 const NODES = [
   {name: 'node0', addresses: ['10.1.5.10'], podCidrs: ['10.98.0.0/24']},
   {name: 'node1', addresses: ['10.1.5.11'], podCidrs: ['10.98.1.0/24']},
@@ -39,21 +41,22 @@ function reach(rule: unknown, direction: 'ingress' | 'egress', object = cnp): st
 }
 
 describe('entities', () => {
-  test.each<[string, string[]]>([
-    ['all', Object.keys(PEERS)],
-    ['none', []],
-    ['world', ['world', 'apiserver']],
-    ['host', ['host']],
-    ['remote-node', ['remote-node', 'apiserver node']],
-    ['kube-apiserver', ['apiserver', 'apiserver node']],
-    ['unmanaged', ['unknown pod']],
-    ['health', ['health']],
-    ['init', ['init']],
-    ['ingress', ['ingress']],
-    ['cluster', Object.keys(PEERS).filter((what) => what !== 'world')],
-    ['world-ipv4', []],
-    ['world-ipv6', []],
-  ])('%s', (entity, expected) => {
+  const entities: readonly (readonly [id: string, entity: string, expected: readonly string[]])[] = [
+    ['2.6-01', 'all', Object.keys(PEERS)],
+    ['2.6-09', 'none', []],
+    ['2.6-02', 'world', ['world', 'apiserver']],
+    ['2.6-03', 'host', ['host']],
+    ['2.6-04', 'remote-node', ['remote-node', 'apiserver node']],
+    ['2.6-10', 'kube-apiserver', ['apiserver', 'apiserver node']],
+    ['2.6-08', 'unmanaged', ['unknown pod']],
+    ['2.6-05', 'health', ['health']],
+    ['2.6-06', 'init', ['init']],
+    ['2.6-07', 'ingress', ['ingress']],
+    ['2.6-11', 'cluster', Object.keys(PEERS).filter((what) => what !== 'world')],
+    ['2.6-12', 'world-ipv4', []],
+    ['2.6-12', 'world-ipv6', []],
+  ];
+  cases.each(entities.map(([id, entity, expected]) => [id, entity, entity, expected] as const), (entity, expected) => {
     expect(reach({fromEntities: [entity]}, 'ingress')).toEqual(expected);
     expect(reach({toEntities: [entity]}, 'egress')).toEqual(expected);
   });
@@ -76,13 +79,14 @@ describe('the local host', () => {
     const lab = new PolicyLab({pods: PODS, nodes: NODES, policies, mode});
     return ['TCP/80', 'TCP/81'].map((l4) => lab.verdict('10.1.5.10 -> default/web', l4)).join(' ');
   };
-  test.each<[string, object, 'default' | 'always', string]>([
-    ['reaches an isolated pod', {ingress: [{}]}, 'default', 'allow allow'],
-    ['in mode always without any rule, too', {}, 'always', 'allow allow'],
-    ['not against a deny of host', {ingressDeny: [{fromEntities: ['host']}]}, 'default', 'deny deny'],
-    ['nor against a deny of all', {ingressDeny: [{fromEntities: ['all']}]}, 'default', 'deny deny'],
-    ['a deny on a port takes that port', {ingressDeny: [{toPorts: [{ports: [{port: '80', protocol: 'TCP'}]}]}]}, 'default', 'deny allow'],
-  ])('%s', (_what, rules, mode, expected) => {
+  const rows: readonly (readonly [string, string, object, 'default' | 'always', string])[] = [
+    ['2.11-01', 'reaches an isolated pod', {ingress: [{}]}, 'default', 'allow allow'],
+    ['2.11-01', 'in mode always without any rule, too', {}, 'always', 'allow allow'],
+    ['2.11-02', 'not against a deny of host', {ingressDeny: [{fromEntities: ['host']}]}, 'default', 'deny deny'],
+    ['2.11-02', 'nor against a deny of all', {ingressDeny: [{fromEntities: ['all']}]}, 'default', 'deny deny'],
+    ['2.11-02', 'a deny on a port takes that port', {ingressDeny: [{toPorts: [{ports: [{port: '80', protocol: 'TCP'}]}]}]}, 'default', 'deny allow'],
+  ];
+  cases.each(rows, (rules, mode, expected) => {
     expect(verdict(rules, mode)).toBe(expected);
   });
 
@@ -101,7 +105,7 @@ describe('the local host', () => {
     expect(lab.judge('10.98.1.99 -> default/web', 'TCP/80').ingress).toMatchObject({peer: 3, verdict: {verdict: 'deny'}});
   });
 
-  test('another node is not the local host', () => {
+  cases.one('2.11-03', 'another node is not the local host', () => {
     const lab = new PolicyLab({pods: PODS, nodes: NODES, policies: [cnp({...SUBJECT, ingress: [{}]})]});
     expect(lab.verdict('10.1.5.11 -> default/web', 'TCP/80')).toBe('deny');
     expect(lab.verdict('10.1.5.11 -> default/client', 'TCP/80')).toBe('allow');
@@ -110,7 +114,7 @@ describe('the local host', () => {
 
 describe('enforcement modes', () => {
   const policies = [cnp({...SUBJECT, ingress: [{}]})];
-  test.each([['never', 'allow allow'], ['default', 'deny allow'], ['always', 'deny deny']] as const)('%s', (mode, expected) => {
+  cases.each<['default' | 'always' | 'never', string]>([['2.4-11', 'never', 'never', 'allow allow'], ['2.4-12', 'default', 'default', 'deny allow'], ['2.4-13', 'always', 'always', 'deny deny']], (mode, expected) => {
     const lab = new PolicyLab({pods: PODS, policies, mode});
     expect(['default/client -> default/web', `${WORLD} -> default/client`].map((flow) => lab.verdict(flow, 'TCP/80')).join(' ')).toBe(expected);
   });
@@ -251,3 +255,5 @@ describe('size', () => {
     expect(flowsMs).toBeLessThan(5000); // 20,000 flows per second
   });
 });
+
+cases.complete();

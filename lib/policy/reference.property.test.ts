@@ -3,18 +3,14 @@
 import {describe, expect, test} from '@jest/globals';
 import fc from 'fast-check';
 
-import {Labels} from '../domain/labels.js';
-import {PROTOCOL_NUMBERS} from '../domain/policy.js';
-import type {MapStateEntry, Protocol, Rule} from '../domain/policy.js';
+import type {MapStateEntry, Rule} from '../domain/policy.js';
 import {identityId} from '../domain/identity.js';
-import {identityLabels} from '../domain/label-filter.js';
-import {CLUSTER, decodePolicy} from '../testing/builders.js';
+import {PolicyLab} from '../testing/builders.js';
 import {referenceVerdict} from '../testing/reference.js';
+import {labSpecOf, protocolNumber} from '../testing/reference-lab.js';
 import {refFlows, refWorld, type RefFlow, type RefWorld} from '../testing/reference-world.js';
 import {FlowJudge, type FlowPeer} from './flows.js';
-import {compileCluster, type CompiledCluster} from './offline.js';
-import {sourcesOf} from './selectors.js';
-import {meaningOf, type SourceFacts} from './sources.js';
+import type {CompiledCluster} from './offline.js';
 import {indexEntries} from './verdict.js';
 
 /** `make nightly` asks for more. */
@@ -28,29 +24,9 @@ interface Fault {
   readonly world?: (world: RefWorld) => RefWorld;
 }
 
-function factsOf(world: RefWorld): SourceFacts {
-  const groups = world.groups.map(({name, labels, cidrs}) => ({name, prefixes: cidrs, labels: new Labels(Object.entries(labels).map(([key, value]) => ({source: 'cidrgroup', key, value})))}));
-  const services = world.services.map(({namespace, name, selector}) => ({namespace, name, selector, labels: new Labels([])}));
-  return {
-    clusterName: CLUSTER, groups: () => groups, group: (name) => groups.find((group) => group.name === name), services: () => services, names: () => [],
-    backends: (namespace, name) => world.services.find((service) => service.namespace === namespace && service.name === name)?.backends ?? [],
-  };
-}
-
 function compileWorld(given: RefWorld, fault: Fault): CompiledCluster {
   const world = fault.world?.(given) ?? given;
-  const decoded = world.policies.flatMap((object) => decodePolicy(object, {ipv6: world.ipv6}).rules);
-  const rules = decoded.flatMap((rule) => (fault.rule === undefined ? [rule] : fault.rule(rule) ?? []));
-  const facts = factsOf(world);
-  const endpoints = world.pods.map(({namespace, name, labels, ips, node, ports}) => ({
-    namespace, name, ips: world.ipv6 ? ips : ips.slice(0, 1), node,
-    labels: identityLabels({podLabels: labels, namespace, namespaceLabels: world.namespaces[namespace] ?? {}, serviceAccount: 'default', clusterName: CLUSTER}),
-    namedPorts: ports.map((port) => ({...port, protocol: numberOf(port.protocol)})),
-  }));
-  const compiled = compileCluster({
-    endpoints, hostPods: [], nodes: world.nodes, rules, apiServerAddresses: world.apiServers,
-    meanings: new Map([...sourcesOf(rules)].map(([id, source]) => [id, meaningOf(source, facts)])),
-  }, {mode: world.mode, allowLocalhost: world.allowLocalhost, routingMode: 'native', families: {ipv4: true, ipv6: world.ipv6}});
+  const {compiled} = new PolicyLab({...labSpecOf(world), ...(fault.rule === undefined ? {} : {changeRule: fault.rule})});
   const {entries: breakEntries} = fault;
   if (breakEntries === undefined) return compiled;
   return {...compiled, endpoints: new Map([...compiled.endpoints].map(([key, one]) => {
@@ -59,16 +35,12 @@ function compileWorld(given: RefWorld, fault: Fault): CompiledCluster {
   }))};
 }
 
-function numberOf(protocol: string): number {
-  return PROTOCOL_NUMBERS[protocol as Protocol];
-}
-
 function engineVerdict(judge: FlowJudge, flow: RefFlow): string {
   const peer: FlowPeer = flow.peer.startsWith('#') ? {kind: 'identity', id: identityId(Number(flow.peer.slice(1)))}
     : flow.peer.includes('/') ? {kind: 'pod', name: flow.peer} : {kind: 'ip', address: flow.peer};
   const subject = {kind: 'pod', name: flow.subject} as const;
   const [source, destination] = flow.direction === 'egress' ? [subject, peer] : [peer, subject];
-  const judged = judge.judge({source, destination, protocol: numberOf(flow.protocol), port: flow.port});
+  const judged = judge.judge({source, destination, protocol: protocolNumber(flow.protocol), port: flow.port});
   return judged.error ?? judged[flow.direction]?.verdict.verdict ?? 'not judged';
 }
 
@@ -112,6 +84,13 @@ const FAULTS: Readonly<Record<string, Fault>> = {
   'the local host is let in, whatever the option says': {world: (world) => ({...world, allowLocalhost: true})},
   'the API server is nobody special': {world: (world) => ({...world, apiServers: []})},
   'groups are one group': {world: (world) => ({...world, groups: world.groups.map((group) => ({...group, cidrs: world.groups.flatMap(({cidrs}) => cidrs)}))})},
+  'labels of services do not matter': {world: (world) => ({...world, services: world.services.map((service) => ({...service, labels: {}}))})},
+  'addresses of DNS names are forgotten': {world: (world) => ({...world, names: {}})},
+  'a pod has one address': {world: (world) => ({...world, pods: world.pods.map((pod) => ({...pod, ips: pod.ips.slice(0, 1)}))})},
+  'pods of the host network are on one node': {world: (world) => ({...world, hostPods: world.hostPods.map((pod) => ({...pod, node: 'node0'}))})},
+  'extended protocols are every protocol': {rule: (rule) => (rule.ports?.some(({protocol}) => ['VRRP', 'IGMP', 'GRE'].includes(protocol)) === true ? {...rule, ports: null} : rule)},
+  'ICMPv6 is ICMP': {rule: (rule) => portsOf(rule, (port) => (port.protocol === 'ICMPv6' ? {...port, protocol: 'ICMP'} : port))},
+  'what is refused allows everybody': {rule: (rule) => (!rule.deny && rule.peers.length === 0 ? {...rule, peers: [{kind: 'all'}]} : rule)},
   'services have no backends': {world: (world) => ({...world, services: world.services.map((service) => ({...service, backends: []}))})},
 };
 

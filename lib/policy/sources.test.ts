@@ -4,10 +4,12 @@ import {describe, expect, test} from '@jest/globals';
 
 import {Labels} from '../domain/labels.js';
 import {PolicyLab, cnp, decodePolicy, pod} from '../testing/builders.js';
+import {StatementCases} from '../testing/cases.js';
 import type {LabSpec} from '../testing/builders.js';
 import {peerOf, selectorId} from './selectors.js';
 import {fqdnPattern} from './sources.js';
 
+const cases = new StatementCases('lib/policy/sources.test.ts');
 const SUBJECT = {endpointSelector: {matchLabels: {app: 'web'}}};
 const PODS = [
   pod('default/web', {labels: {app: 'web'}, ip: '10.98.0.10', moreIps: ['fd00::10', '10.98.0.11']}),
@@ -32,18 +34,19 @@ function reached(item: unknown, peers: readonly string[], more: Partial<LabSpec>
 
 describe('CIDR groups', () => {
   const ADDRESSES = ['192.0.2.1', '192.0.2.200', '198.51.100.1', '203.0.113.1', '8.8.8.8', 'default/db', '10.98.77.7'];
-  test.each<[string, object, string[]]>([
-    ['by name', {cidrGroupRef: 'offices'}, ['192.0.2.1', '192.0.2.200', '198.51.100.1']],
-    ['that overlap another: the address is in both', {cidrGroupRef: 'labs'}, ['192.0.2.200', '203.0.113.1']],
-    ['with an exception', {cidrGroupRef: 'offices', except: ['192.0.2.128/25']}, ['192.0.2.1', '198.51.100.1']],
-    ['with an exception that covers one prefix', {cidrGroupRef: 'offices', except: ['192.0.0.0/16']}, ['198.51.100.1']],
-    ['that is not there', {cidrGroupRef: 'nobody'}, []],
-    ['of pods: never pods', {cidrGroupRef: 'pods'}, []],
-    ['by label', {cidrGroupSelector: {matchLabels: {kind: 'lab'}}}, ['192.0.2.200', '203.0.113.1']],
-    ['by labels of several', {cidrGroupSelector: {matchLabels: {eu: ''}}}, ['192.0.2.1', '192.0.2.200', '198.51.100.1', '203.0.113.1']],
-    ['by an empty selector: every group and nothing else', {cidrGroupSelector: {}}, ['192.0.2.1', '192.0.2.200', '198.51.100.1', '203.0.113.1']],
-    ['by an expression', {cidrGroupSelector: {matchExpressions: [{key: 'kind', operator: 'NotIn', values: ['office', 'lab']}]}}, []],
-  ])('%s', (_what, rule, expected) => {
+  const rows: readonly (readonly [string, string, object, string[]])[] = [
+    ['2.6-31', 'by name', {cidrGroupRef: 'offices'}, ['192.0.2.1', '192.0.2.200', '198.51.100.1']],
+    ['2.6-32', 'that overlap another: the address is in both', {cidrGroupRef: 'labs'}, ['192.0.2.200', '203.0.113.1']],
+    ['2.6-36', 'with an exception', {cidrGroupRef: 'offices', except: ['192.0.2.128/25']}, ['192.0.2.1', '198.51.100.1']],
+    ['2.6-36', 'with an exception that covers one prefix', {cidrGroupRef: 'offices', except: ['192.0.0.0/16']}, ['198.51.100.1']],
+    ['2.6-35', 'that is not there', {cidrGroupRef: 'nobody'}, []],
+    ['', 'of pods: never pods', {cidrGroupRef: 'pods'}, []],
+    ['2.6-33', 'by label', {cidrGroupSelector: {matchLabels: {kind: 'lab'}}}, ['192.0.2.200', '203.0.113.1']],
+    ['2.6-33 2.6-32', 'by labels of several', {cidrGroupSelector: {matchLabels: {eu: ''}}}, ['192.0.2.1', '192.0.2.200', '198.51.100.1', '203.0.113.1']],
+    ['2.6-34', 'by an empty selector: every group and nothing else', {cidrGroupSelector: {}}, ['192.0.2.1', '192.0.2.200', '198.51.100.1', '203.0.113.1']],
+    ['2.6-33', 'by an expression', {cidrGroupSelector: {matchExpressions: [{key: 'kind', operator: 'NotIn', values: ['office', 'lab']}]}}, []],
+  ];
+  cases.each(rows, (rule, expected) => {
     expect(reached({toCIDRSet: [rule]}, ADDRESSES)).toEqual(expected);
   });
 
@@ -64,38 +67,45 @@ describe('services', () => {
   ];
   const backends = {'default/legacy': ['192.0.2.7', '2001:db8::7']};
   const PEERS = ['default/db', 'other/db', '192.0.2.7', '192.0.2.8'];
-  test.each<[string, object, string[]]>([
-    ['by name and namespace: the pods of that namespace', {k8sService: {serviceName: 'db', namespace: 'default'}}, ['default/db']],
-    ['by name in any namespace', {k8sService: {serviceName: 'db'}}, ['default/db', 'other/db']],
-    ['without a selector: the addresses behind it', {k8sService: {serviceName: 'legacy', namespace: 'default'}}, ['192.0.2.7']],
-    ['without backends: nothing', {k8sService: {serviceName: 'empty', namespace: 'default'}}, []],
-    ['that is not there: nothing', {k8sService: {serviceName: 'nobody'}}, []],
-    ['by labels', {k8sServiceSelector: {selector: {matchLabels: {tier: 'data'}}}}, ['default/db', 'other/db']],
-    ['by labels, the source does not matter', {k8sServiceSelector: {selector: {matchLabels: {'x:tier': 'old'}}}}, ['192.0.2.7']],
-    ['by labels in a namespace', {k8sServiceSelector: {selector: {}, namespace: 'other'}}, ['other/db']],
-  ])('%s', (_what, item, expected) => {
+  const rows: readonly (readonly [string, string, object, string[]])[] = [
+    ['2.6-51 2.6-56', 'by name and namespace: the pods of that namespace', {k8sService: {serviceName: 'db', namespace: 'default'}}, ['default/db']],
+    ['2.6-53', 'by name in any namespace', {k8sService: {serviceName: 'db'}}, ['default/db', 'other/db']],
+    ['2.6-52 2.6-56', 'without a selector: the addresses behind it', {k8sService: {serviceName: 'legacy', namespace: 'default'}}, ['192.0.2.7']],
+    ['2.5-21', 'without backends: nothing', {k8sService: {serviceName: 'empty', namespace: 'default'}}, []],
+    ['2.5-21', 'that is not there: nothing', {k8sService: {serviceName: 'nobody'}}, []],
+    ['2.6-51', 'by labels', {k8sServiceSelector: {selector: {matchLabels: {tier: 'data'}}}}, ['default/db', 'other/db']],
+    ['2.6-54', 'by labels, the source does not matter', {k8sServiceSelector: {selector: {matchLabels: {'x:tier': 'old'}}}}, ['192.0.2.7']],
+    ['2.6-53', 'by labels in a namespace', {k8sServiceSelector: {selector: {}, namespace: 'other'}}, ['other/db']],
+  ];
+  cases.each(rows, (item, expected) => {
     expect(reached({toServices: [item]}, PEERS, {services, backends})).toEqual(expected);
     expect(reached({toServices: [item], toPorts: [{ports: [{port: '443', protocol: 'TCP'}]}]}, PEERS, {services, backends})).toEqual(expected);
     expect(reached({toServices: [item], toPorts: [{ports: [{port: '80', protocol: 'TCP'}]}]}, PEERS, {services, backends})).toEqual([]);
   });
 });
 
+cases.one('2.6-55', 'the address of the service itself is not selected', () => {
+  const services = [{namespace: 'default', name: 'db', labels: new Labels([]), selector: {app: 'db'}}];
+  expect(reached({toServices: [{k8sService: {serviceName: 'db'}}]}, ['default/db', '10.96.0.53'], {services})).toEqual(['default/db']);
+});
+
 describe('DNS names', () => {
   const names = {'www.cilium.io.': ['192.0.2.1'], 'cilium.io.': ['192.0.2.2'], 'sub-cilium.io.': ['192.0.2.3'], 'a.b.cilium.io.': ['192.0.2.4', '192.0.2.5']};
   const PEERS = ['192.0.2.1', '192.0.2.2', '192.0.2.3', '192.0.2.4', '192.0.2.5', '192.0.2.6'];
-  test.each<[string, object, string[]]>([
-    ['a name, in any case', {matchName: 'WWW.cilium.io'}, ['192.0.2.1']],
-    ['a name with the dot of the root', {matchName: 'cilium.io.'}, ['192.0.2.2']],
-    ['*.cilium.io: one label', {matchPattern: '*.cilium.io'}, ['192.0.2.1']],
-    ['*cilium.io: no label', {matchPattern: '*cilium.io'}, ['192.0.2.2', '192.0.2.3']],
-    ['**.cilium.io: one or more labels', {matchPattern: '**.cilium.io'}, ['192.0.2.1', '192.0.2.4', '192.0.2.5']],
-    ['*: every name', {matchPattern: '*'}, ['192.0.2.1', '192.0.2.2', '192.0.2.3', '192.0.2.4', '192.0.2.5']],
-    ['a name that nobody asked for', {matchName: 'example.com'}, []],
-  ])('%s', (_what, item, expected) => {
+  const rows: readonly (readonly [string, string, object, string[]])[] = [
+    ['2.6-41', 'a name, in any case', {matchName: 'WWW.cilium.io'}, ['192.0.2.1']],
+    ['2.6-41', 'a name with the dot of the root', {matchName: 'cilium.io.'}, ['192.0.2.2']],
+    ['2.6-42', '*.cilium.io: one label', {matchPattern: '*.cilium.io'}, ['192.0.2.1']],
+    ['2.6-42', '*cilium.io: no label', {matchPattern: '*cilium.io'}, ['192.0.2.2', '192.0.2.3']],
+    ['2.6-43', '**.cilium.io: one or more labels', {matchPattern: '**.cilium.io'}, ['192.0.2.1', '192.0.2.4', '192.0.2.5']],
+    ['2.6-44', '*: every name', {matchPattern: '*'}, ['192.0.2.1', '192.0.2.2', '192.0.2.3', '192.0.2.4', '192.0.2.5']],
+    ['2.6-45', 'a name that nobody asked for', {matchName: 'example.com'}, []],
+  ];
+  cases.each(rows, (item, expected) => {
     expect(reached({toFQDNs: [item]}, PEERS, {names})).toEqual(expected);
   });
 
-  test('without anybody to say the addresses the object says so, and nothing is allowed', () => {
+  cases.one('2.6-45', 'without anybody to say the addresses the object says so, and nothing is allowed', () => {
     const {rules, rejections} = decodePolicy(cnp({...SUBJECT, egress: [{toFQDNs: [{matchName: 'a.b'}]}]}));
     expect(rejections.map(({path}) => path)).toEqual(['spec.egress[0].toFQDNs']);
     const lab = new PolicyLab({pods: PODS, policies: [cnp({...SUBJECT, egress: [{toFQDNs: [{matchName: 'a.b'}]}]})]});
@@ -112,17 +122,18 @@ describe('DNS names', () => {
 describe('address families', () => {
   const DUAL = {ipv4: true, ipv6: true};
   const PEERS = ['203.0.113.1', '2001:db8::1', '2001:db8:5::1', 'default/db', 'fd00::12', '#9', '#10'];
-  test.each<[string, object, string[]]>([
-    ['::/0', {toCIDR: ['::/0']}, ['2001:db8::1', '2001:db8:5::1', '#10']],
-    ['0.0.0.0/0', {toCIDR: ['0.0.0.0/0']}, ['203.0.113.1', '#9']],
-    ['an IPv6 prefix with a hole', {toCIDRSet: [{cidr: '2001:db8::/32', except: ['2001:db8:5::/48']}]}, ['2001:db8::1']],
-    ['a bare address', {toCIDR: ['2001:db8::1']}, ['2001:db8::1']],
-    ['a pod by its address: never', {toCIDR: ['fd00::/8', '10.98.0.0/16']}, []],
-    ['world', {toEntities: ['world']}, ['203.0.113.1', '2001:db8::1', '2001:db8:5::1', '#9', '#10']],
-    ['world-ipv4', {toEntities: ['world-ipv4']}, ['203.0.113.1', '#9']],
-    ['world-ipv6', {toEntities: ['world-ipv6']}, ['2001:db8::1', '2001:db8:5::1', '#10']],
-    ['a pod, by each of its addresses', {toEndpoints: [{matchLabels: {app: 'db'}}]}, ['default/db', 'fd00::12']],
-  ])('%s in a cluster with both', (_what, item, expected) => {
+  const rows: readonly (readonly [string, string, object, string[]])[] = [
+    ['2.6-61', '::/0', {toCIDR: ['::/0']}, ['2001:db8::1', '2001:db8:5::1', '#10']],
+    ['2.6-61', '0.0.0.0/0', {toCIDR: ['0.0.0.0/0']}, ['203.0.113.1', '#9']],
+    ['', 'an IPv6 prefix with a hole', {toCIDRSet: [{cidr: '2001:db8::/32', except: ['2001:db8:5::/48']}]}, ['2001:db8::1']],
+    ['', 'a bare address', {toCIDR: ['2001:db8::1']}, ['2001:db8::1']],
+    ['', 'a pod by its address: never', {toCIDR: ['fd00::/8', '10.98.0.0/16']}, []],
+    ['2.6-61', 'world', {toEntities: ['world']}, ['203.0.113.1', '2001:db8::1', '2001:db8:5::1', '#9', '#10']],
+    ['2.6-61', 'world-ipv4', {toEntities: ['world-ipv4']}, ['203.0.113.1', '#9']],
+    ['2.6-61', 'world-ipv6', {toEntities: ['world-ipv6']}, ['2001:db8::1', '2001:db8:5::1', '#10']],
+    ['', 'a pod, by each of its addresses', {toEndpoints: [{matchLabels: {app: 'db'}}]}, ['default/db', 'fd00::12']],
+  ];
+  cases.each(rows, (item, expected) => {
     expect(reached(item, PEERS, {families: DUAL})).toEqual(expected);
   });
 
@@ -152,3 +163,5 @@ test.each([
 ])('the selector id %s is read back', (id) => {
   expect(selectorId(peerOf(id))).toBe(id);
 });
+
+cases.complete();

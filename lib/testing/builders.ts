@@ -20,6 +20,8 @@ export const CLUSTER = 'default';
 
 export interface PodSpec {
   readonly labels?: Readonly<Record<string, string>>;
+  /** Unless given, its name alone. */
+  readonly namespaceLabels?: Readonly<Record<string, string>>;
   readonly ip: string;
   /** More addresses of the same pod. */
   readonly moreIps?: readonly string[];
@@ -31,7 +33,7 @@ export interface PodSpec {
 export function pod(name: string, spec: PodSpec): OfflineEndpoint {
   const [namespace = '', podName = ''] = name.split('/');
   const labels = identityLabels({
-    podLabels: spec.labels ?? {}, namespace, namespaceLabels: {'kubernetes.io/metadata.name': namespace}, serviceAccount: 'default',
+    podLabels: spec.labels ?? {}, namespace, namespaceLabels: spec.namespaceLabels ?? {'kubernetes.io/metadata.name': namespace}, serviceAccount: 'default',
     clusterName: CLUSTER,
   });
   return {namespace, name: podName, labels, ips: [spec.ip, ...spec.moreIps ?? []], node: spec.node ?? 'node0', namedPorts: spec.namedPorts ?? []};
@@ -70,6 +72,8 @@ export interface LabSpec {
   readonly backends?: Readonly<Record<string, readonly string[]>>;
   /** Addresses by DNS name; when given, rules by name are supported. */
   readonly names?: Readonly<Record<string, readonly string[]>>;
+  /** What becomes of a rule on its way to the compiler: faults that a test seeds. Null = forgotten. */
+  readonly changeRule?: (rule: Rule) => Rule | null;
 }
 
 function sourceFacts(spec: LabSpec): SourceFacts {
@@ -90,7 +94,8 @@ export class PolicyLab {
   constructor(spec: LabSpec) {
     const context = {ipv6: spec.families?.ipv6 ?? false, fqdnMembers: spec.names !== undefined};
     const decoded = spec.policies.map((object) => decodePolicy(object, context));
-    this.rules = decoded.flatMap(({rules}) => rules);
+    const {changeRule = (rule: Rule): Rule => rule} = spec;
+    this.rules = decoded.flatMap(({rules}) => rules.flatMap((rule) => changeRule(rule) ?? []));
     this.rejections = decoded.flatMap(({rejections}) => rejections);
     const facts = sourceFacts(spec);
     this.compiled = compileCluster(

@@ -18,9 +18,11 @@ interface Item {
   readonly item: KubeJson;
   readonly deny: boolean;
   readonly isolates: boolean;
-  /** Null = an item of a NetworkPolicy. */
+  /** Of the policy; empty = cluster-wide. */
   readonly namespace: string;
   readonly kubernetes: boolean;
+  /** What becomes of an item that cannot be taken as it is: an allow is nobody's, a deny is everybody's. */
+  readonly instead?: 'everybody' | 'nobody';
 }
 
 const PROTOCOLS_WITH_PORTS = ['TCP', 'UDP', 'SCTP'];
@@ -31,14 +33,27 @@ export function referenceVerdict(world: RefWorld, flow: RefFlow): 'allow' | 'den
   const items = world.policies.flatMap((object) => itemsOf(object, flow.direction, subject, world));
   if (items.length === 0 && world.mode === 'default') return 'allow';
   const peer = partyOf(flow.peer, subject, world);
-  const hits = items.filter((one) => peerMatches(one, flow.direction, peer, world) && portMatches(one, flow, subject, peer));
+  const hits = items.filter((one) => (one.instead === undefined ? matches(one, flow, {subject, peer, world}) : one.instead === 'everybody'));
   if (hits.some((one) => one.deny)) return 'deny';
   if (hits.length > 0) return 'allow';
   if (flow.direction === 'ingress' && world.allowLocalhost && peer.labels.has('reserved:host')) return 'allow';
   return world.mode === 'default' && !items.some((one) => one.isolates) ? 'allow' : 'deny';
 }
 
-function partyOf(name: string, subject: RefPod, world: RefWorld): Party {
+function matches(one: Item, flow: RefFlow, {subject, peer, world}: {readonly subject: RefPod; readonly peer: Party; readonly world: RefWorld}): boolean {
+  return peerMatches(one, flow.direction, peer, world) && portMatches(one, flow, flow.direction === 'ingress' ? [subject] : alike(peer, world));
+}
+
+/** Every pod that has the peer's labels: a name stands for one number among them. */
+function alike({pod, labels}: Party, world: RefWorld): readonly RefPod[] {
+  const texts = (map: ReadonlyMap<string, string>): string => [...map].map(([key, value]) => `${key}=${value}`).sort().join(';');
+  return pod === null ? [] : world.pods.filter((one) => texts(labelsOf(one, world)) === texts(labels));
+}
+
+function partyOf(given: string, subject: RefPod, world: RefWorld): Party {
+  // A pod of the host network is its node.
+  const host = world.hostPods.find((one) => `${one.namespace}/${one.name}` === given);
+  const name = host === undefined ? given : world.nodes.find((node) => node.name === host.node)?.addresses[0] ?? given;
   const pod = world.pods.find((one) => `${one.namespace}/${one.name}` === name || one.ips.includes(name));
   if (pod !== undefined) return {labels: labelsOf(pod, world), address: null, pod};
   const of = (...labels: string[]): Party => ({labels: new Map(labels.map((label) => [`reserved:${label}`, ''])), address: null, pod: null});
@@ -72,13 +87,35 @@ function itemsOf(object: KubeJson, direction: Direction, subject: RefPod, world:
   const namespace = textAt(recordAt(object, 'metadata'), 'namespace');
   if (object['kind'] === 'NetworkPolicy') return kubernetesItems(recordAt(object, 'spec'), namespace, direction, subject);
   const specs = [...(object['spec'] === undefined ? [] : [recordAt(object, 'spec')]), ...listAt(object, 'specs')];
+  const refused = specs.some((spec) => LISTS.some((field) => listAt(spec, field).some(isRefused)));
   return specs.flatMap((spec) => {
     if (namespace !== '' && subject.namespace !== namespace) return [];
     if (!selects(recordAt(spec, 'endpointSelector'), labelsOf(subject, world), 'any')) return [];
     const isolates = recordAt(spec, 'enableDefaultDeny')[direction] !== false;
-    const of = (field: string, deny: boolean): Item[] => listAt(spec, field).map((item) => ({item, deny, isolates, namespace, kubernetes: false}));
+    const of = (field: string, deny: boolean): Item[] => listAt(spec, field).map((item) => {
+      const closed = deny ? isRefused(item) || isUnsupported(item) : refused || isUnsupported(item);
+      return {item, deny, isolates, namespace, kubernetes: false, ...(closed ? {instead: deny ? 'everybody' as const : 'nobody' as const} : {})};
+    });
     return [...of(direction, false), ...of(`${direction}Deny`, true)];
   });
+}
+
+const LISTS = ['ingress', 'ingressDeny', 'egress', 'egressDeny'];
+const PEER_FIELDS = ['Endpoints', 'Entities', 'CIDR', 'CIDRSet', 'Nodes', 'Groups'].flatMap((name) => [`from${name}`, `to${name}`]).concat('toServices', 'toFQDNs');
+
+/** Two kinds of peers, peers by nodes (an option that is off), or something that is no prefix. */
+function isRefused(item: KubeJson): boolean {
+  const filled = PEER_FIELDS.filter((field) => rawList(item, field).length > 0);
+  return filled.length > 1 || filled.some((field) => field.endsWith('Nodes')) || [...rawList(item, 'fromCIDR'), ...rawList(item, 'toCIDR')].some((cidr) => !isCidr(String(cidr)));
+}
+
+/** Cloud groups select nothing, and nobody can be authenticated. */
+function isUnsupported(item: KubeJson): boolean {
+  return rawList(item, 'fromGroups').length + rawList(item, 'toGroups').length > 0 || recordAt(item, 'authentication')['mode'] === 'required';
+}
+
+function isCidr(text: string): boolean {
+  return Number(text.split('/')[1]) <= (text.includes(':') ? 128 : 32);
 }
 
 function kubernetesItems(spec: KubeJson, namespace: string, direction: Direction, subject: RefPod): Item[] {
@@ -107,6 +144,7 @@ function peerMatches(one: Item, direction: Direction, peer: Party, world: RefWor
     [`${side}CIDR`]: (entry) => peer.address !== null && within(peer.address, String(entry)),
     [`${side}CIDRSet`]: (entry) => cidrRuleMatches(entry, peer, world),
     toServices: (entry) => serviceMatches(entry, peer, world),
+    toFQDNs: (entry) => nameMatches(asRecord(entry), peer, world),
   };
   const given = Object.entries(fields).filter(([field]) => item[field] !== undefined);
   if (given.some(([field]) => rawList(item, field).length === 0)) return false;
@@ -170,44 +208,67 @@ function cidrMatches(rule: KubeJson, address: string | null): boolean {
   return address !== null && within(address, String(rule['cidr'])) && !rawList(rule, 'except').some((hole) => within(address, String(hole)));
 }
 
+/** Somebody has said which addresses the names have. */
+function nameMatches(entry: KubeJson, peer: Party, {names}: RefWorld): boolean {
+  const {address} = peer;
+  const wanted = textAt(entry, 'matchName') === '' ? textAt(entry, 'matchPattern') : textAt(entry, 'matchName');
+  const anyDepth = wanted.startsWith('**.');
+  const labels = `${wanted.replace('**.', '*.')}.`.split('.');
+  const fits = (name: string): boolean => {
+    const parts = name.split('.');
+    const tail = anyDepth ? parts.slice(parts.length - labels.length) : parts;
+    return parts.length >= labels.length && tail.length === labels.length && labels.every((label, i) => label === '*' || label === tail[i]);
+  };
+  return address !== null && Object.entries(names).some(([name, addresses]) => fits(name) && addresses.includes(address));
+}
+
 function serviceMatches(entry: unknown, peer: Party, world: RefWorld): boolean {
-  const byName = recordAt(asRecord(entry), 'k8sService');
+  const byName = asRecord(entry)['k8sService'] === undefined ? null : recordAt(asRecord(entry), 'k8sService');
+  const byLabels = recordAt(asRecord(entry), 'k8sServiceSelector');
   return world.services.some((service) => {
-    const namespace = textAt(byName, 'namespace');
-    if (service.name !== byName['serviceName'] || (namespace !== '' && namespace !== service.namespace)) return false;
+    const namespace = textAt(byName ?? byLabels, 'namespace');
+    const plain = Object.entries(recordAt(recordAt(byLabels, 'selector'), 'matchLabels')).map(([key, value]) => [key.slice(key.indexOf(':') + 1), value] as const);
+    const selected = byName === null ? plain.every(([key, value]) => service.labels[key] === value) : service.name === byName['serviceName'];
+    if (!selected || (namespace !== '' && namespace !== service.namespace)) return false;
     if (service.selector === null) return peer.address !== null && service.backends.includes(peer.address);
     return peer.pod !== null && peer.pod.namespace === service.namespace
       && Object.entries(service.selector).every(([key, value]) => peer.pod?.labels[key] === value);
   });
 }
 
-function portMatches(one: Item, flow: RefFlow, subject: RefPod, peer: Party): boolean {
+/** `owners`: whose names of ports count. */
+function portMatches(one: Item, flow: RefFlow, owners: readonly RefPod[]): boolean {
   if (one.kubernetes) {
     const list = listAt(one.item, 'ports');
-    return list.length === 0 || list.some((port) => onePortMatches({...port, protocol: port['protocol'] ?? 'TCP'}, flow, subject, peer));
+    return list.length === 0 || list.some((port) => onePortMatches({...port, protocol: port['protocol'] ?? 'TCP'}, flow, owners));
   }
   const portRules = listAt(one.item, 'toPorts');
   const icmps = listAt(one.item, 'icmps');
   if (portRules.length + icmps.length === 0) return true;
   // What an L7 engine would have to check passes for nobody.
   const plain = portRules.filter((rule) => one.deny || rule['rules'] === undefined);
-  return plain.some((rule) => listAt(rule, 'ports').some((port) => onePortMatches(port, flow, subject, peer)))
+  return plain.some((rule) => listAt(rule, 'ports').some((port) => onePortMatches(port, flow, owners)))
     || icmps.some((rule) => listAt(rule, 'fields').some((field) => icmpMatches(field, flow)));
 }
 
-function onePortMatches(port: KubeJson, flow: RefFlow, subject: RefPod, peer: Party): boolean {
+function onePortMatches(port: KubeJson, flow: RefFlow, owners: readonly RefPod[]): boolean {
   const protocol = textAt(port, 'protocol');
   if (protocol === '' || protocol === 'ANY' ? !PROTOCOLS_WITH_PORTS.includes(flow.protocol) : protocol !== flow.protocol) return false;
   if (!PROTOCOLS_WITH_PORTS.includes(flow.protocol)) return true;
   const written = port['port'];
   const end = typeof port['endPort'] === 'number' ? port['endPort'] : 0;
   if (written === undefined || written === null || written === '0') return true;
-  const number = typeof written === 'number' || (typeof written === 'string' && /^\d+$/.test(written)) ? Number(written) : null;
+  const number = typeof written === 'number' ? written : typeof written === 'string' && /^\d+$/.test(written) ? numberOf(written) : null;
   if (number !== null) return flow.port >= number && flow.port <= Math.max(end, number);
-  const owner = flow.direction === 'ingress' ? subject : peer.pod;
-  const resolved = owner?.ports.find((named) => named.name === written && named.protocol === flow.protocol)?.port;
-  if (resolved === undefined) return false;
+  const numbers = owners.flatMap(({ports}) => ports.filter((named) => named.name === written && named.protocol === flow.protocol).map((named) => named.port));
+  const [resolved] = numbers;
+  if (resolved === undefined || new Set(numbers).size > 1) return false;
   return flow.port >= resolved && flow.port <= (flow.direction === 'ingress' ? Math.max(resolved, end) : resolved);
+}
+
+/** A leading 0 is octal. */
+function numberOf(text: string): number {
+  return text.length > 1 && text.startsWith('0') ? Number.parseInt(text, 8) : Number(text);
 }
 
 function icmpMatches(field: KubeJson, flow: RefFlow): boolean {

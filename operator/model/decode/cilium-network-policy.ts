@@ -8,7 +8,7 @@ import {Problems} from '../../../lib/domain/problem.js';
 import {canonicalSelector, equalsRequirement} from '../../../lib/domain/selector.js';
 import type {Selector} from '../../../lib/domain/selector.js';
 import {parseSelector} from '../../../lib/domain/selector-parse.js';
-import {ANY_PEER, closedItem, isRecord, join, refOf, textOf} from './policy-common.js';
+import {ANY_PEER, closedItem, isRecord, join, refOf, textOf, withoutNulls} from './policy-common.js';
 import type {DecodeContext, DecodedPolicy, Json, RuleList, RuleScope} from './policy-common.js';
 import {decodePeers} from './policy-peers.js';
 import {decodePorts} from './policy-ports.js';
@@ -21,7 +21,8 @@ const LISTS: readonly RuleList[] = [
 ];
 
 /** The namespaced kind unless `kind` says otherwise; without a kind, an object without a namespace is cluster-wide. */
-export function decodeCiliumNetworkPolicy(object: Json, context: DecodeContext): DecodedPolicy {
+export function decodeCiliumNetworkPolicy(given: Json, context: DecodeContext): DecodedPolicy {
+  const object = withoutNulls(given);
   const kind = kindOf(object);
   const ref = refOf(object, kind, kind === 'CiliumNetworkPolicy');
   const problems = new Problems();

@@ -4,10 +4,9 @@
 import {describe, expect, test} from '@jest/globals';
 import fc from 'fast-check';
 
-import {PROTOCOL_NUMBERS} from '../../../lib/domain/policy.js';
-import type {Protocol} from '../../../lib/domain/policy.js';
 import type {Rejection} from '../../../lib/core/errors.js';
 import {PolicyLab, pod} from '../../../lib/testing/builders.js';
+import {labSpecOf} from '../../../lib/testing/reference-lab.js';
 import {refFlows, refWorld, type KubeJson, type RefFlow, type RefWorld} from '../../../lib/testing/reference-world.js';
 import {pick, random} from '../../../lib/testing/seed.js';
 
@@ -53,10 +52,7 @@ function mutatePolicy(policy: KubeJson, next: () => number): KubeJson {
 }
 
 function labOf(world: RefWorld, policy: KubeJson): PolicyLab {
-  const pods = world.pods.map((one) => pod(`${one.namespace}/${one.name}`, {
-    labels: one.labels, ip: one.ips[0] ?? '', node: one.node, namedPorts: one.ports.map((port) => ({...port, protocol: PROTOCOL_NUMBERS[port.protocol as Protocol]})),
-  }));
-  return new PolicyLab({pods, nodes: world.nodes, policies: [policy], mode: 'default', allowLocalhost: false});
+  return new PolicyLab({...labSpecOf({...world, ipv6: false}), policies: [policy], mode: 'default', allowLocalhost: false});
 }
 
 function isAllowed(lab: PolicyLab, flow: RefFlow): boolean {

@@ -3,8 +3,10 @@
 import {describe, expect, test} from '@jest/globals';
 
 import {selectorKey} from '../../../lib/domain/selector.js';
+import {StatementCases} from '../../../lib/testing/cases.js';
 import {PolicyLab, decodePolicy, networkPolicy, pod} from '../../../lib/testing/builders.js';
 
+const cases = new StatementCases('operator/model/decode/network-policy.test.ts');
 const PODS = [
   pod('default/web', {labels: {app: 'web'}, ip: '10.98.0.10', namedPorts: [{name: 'http', protocol: 6, port: 80}]}),
   pod('default/a', {labels: {app: 'a'}, ip: '10.98.0.11', namedPorts: [{name: 'http', protocol: 6, port: 8080}]}),
@@ -30,64 +32,68 @@ const OPEN = 'aow aow';
 const NONE = '- -';
 
 describe('policy types', () => {
-  test.each<[string, object, string, string]>([
-    ['nothing said: deny all ingress', {}, NONE, OPEN],
-    ['Ingress', {policyTypes: ['Ingress']}, NONE, OPEN],
-    ['Egress', {policyTypes: ['Egress']}, OPEN, NONE],
-    ['both', {policyTypes: ['Ingress', 'Egress']}, NONE, NONE],
-    ['empty ingress', {ingress: [], policyTypes: ['Ingress']}, NONE, OPEN],
-    ['egress items that the types leave out are used, and ingress is closed', {egress: [{}]}, NONE, OPEN],
-    ['ingress items that the types leave out are used', {ingress: [{ports: [{port: 80}]}], policyTypes: ['Egress']}, 'aow -', NONE],
-    ['null lists are absent', {ingress: null, egress: null, policyTypes: ['Ingress']}, NONE, OPEN],
-  ])('%s', (_what, spec, ingress, egress) => {
+  const rows: readonly (readonly [string, string, object, string, string])[] = [
+    ['2.10-02', 'nothing said: deny all ingress', {}, NONE, OPEN],
+    ['2.10-02', 'Ingress', {policyTypes: ['Ingress']}, NONE, OPEN],
+    ['2.10-02', 'Egress', {policyTypes: ['Egress']}, OPEN, NONE],
+    ['2.10-02', 'both', {policyTypes: ['Ingress', 'Egress']}, NONE, NONE],
+    ['2.10-02', 'empty ingress', {ingress: [], policyTypes: ['Ingress']}, NONE, OPEN],
+    ['2.10-03', 'egress items that the types leave out are used, and ingress is closed', {egress: [{}]}, NONE, OPEN],
+    ['2.10-03', 'ingress items that the types leave out are used', {ingress: [{ports: [{port: 80}]}], policyTypes: ['Egress']}, 'aow -', NONE],
+    ['2.10-02', 'null lists are absent', {ingress: null, egress: null, policyTypes: ['Ingress']}, NONE, OPEN],
+  ];
+  cases.each(rows, (spec, ingress, egress) => {
     expect(open({...SUBJECT, ...spec})).toEqual({ingress, egress});
   });
 });
 
 describe('peers and ports', () => {
-  test.each<[string, unknown, string]>([
-    ['an empty item is everything', {}, OPEN],
-    ['from: []', {from: []}, OPEN],
-    ['from: [{}] allows nothing', {from: [{}]}, NONE],
-    ['a podSelector stays in the namespace', {from: [{podSelector: {matchLabels: {app: 'a'}}}]}, 'a a'],
-    ['an empty podSelector', {from: [{podSelector: {}}]}, 'a a'],
-    ['an empty namespaceSelector is every pod', {from: [{namespaceSelector: {}}]}, 'ao ao'],
-    ['a namespaceSelector', {from: [{namespaceSelector: {matchLabels: {'kubernetes.io/metadata.name': 'other'}}}]}, 'o o'],
-    ['a namespaceSelector by absence is about pods only',
+  const rows: readonly (readonly [string, string, unknown, string])[] = [
+    ['2.10-04', 'an empty item is everything', {}, OPEN],
+    ['2.10-04', 'from: []', {from: []}, OPEN],
+    ['2.10-09', 'from: [{}] allows nothing', {from: [{}]}, NONE],
+    ['2.10-05', 'a podSelector stays in the namespace', {from: [{podSelector: {matchLabels: {app: 'a'}}}]}, 'a a'],
+    ['2.10-05 2.10-17', 'an empty podSelector', {from: [{podSelector: {}}]}, 'a a'],
+    ['2.10-06', 'an empty namespaceSelector is every pod', {from: [{namespaceSelector: {}}]}, 'ao ao'],
+    ['2.10-06', 'a namespaceSelector', {from: [{namespaceSelector: {matchLabels: {'kubernetes.io/metadata.name': 'other'}}}]}, 'o o'],
+    ['2.10-17', 'a namespaceSelector by absence is about pods only',
       {from: [{namespaceSelector: {matchExpressions: [{key: 'absent', operator: 'DoesNotExist'}]}}]}, 'ao ao'],
-    ['both selectors', {from: [{namespaceSelector: {}, podSelector: {matchLabels: {app: 'web'}}}]}, NONE],
-    ['an ipBlock is never a pod', {from: [{ipBlock: {cidr: '0.0.0.0/0'}}]}, 'w w'],
-    ['an ipBlock with a hole', {from: [{ipBlock: {cidr: '203.0.113.0/24', except: ['203.0.113.0/30']}}]}, NONE],
-    ['a port without protocol is TCP', {ports: [{port: 80}]}, 'aow -'],
-    ['a protocol without port', {ports: [{protocol: 'UDP'}]}, '- aow'],
-    ['ports: [{}] is every TCP port', {ports: [{}]}, 'aow -'],
-    ['ports: []', {ports: []}, OPEN],
-    ['a range', {ports: [{port: 79, endPort: 81}]}, 'aow -'],
-    ['a name is the number of the pod itself', {ports: [{port: 'http'}]}, 'aow -'],
-    ['a name that the pod has not', {ports: [{port: 'metrics'}]}, NONE],
-  ])('%s', (_what, item, ingress) => {
+    ['2.10-07', 'both selectors', {from: [{namespaceSelector: {}, podSelector: {matchLabels: {app: 'web'}}}]}, NONE],
+    ['2.10-08', 'an ipBlock is never a pod', {from: [{ipBlock: {cidr: '0.0.0.0/0'}}]}, 'w w'],
+    ['2.10-08', 'an ipBlock with a hole', {from: [{ipBlock: {cidr: '203.0.113.0/24', except: ['203.0.113.0/30']}}]}, NONE],
+    ['2.10-10', 'a port without protocol is TCP', {ports: [{port: 80}]}, 'aow -'],
+    ['2.10-11', 'a protocol without port', {ports: [{protocol: 'UDP'}]}, '- aow'],
+    ['2.10-11', 'ports: [{}] is every TCP port', {ports: [{}]}, 'aow -'],
+    ['2.10-12', 'ports: []', {ports: []}, OPEN],
+    ['2.10-13', 'a range', {ports: [{port: 79, endPort: 81}]}, 'aow -'],
+    ['2.10-14', 'a name is the number of the pod itself', {ports: [{port: 'http'}]}, 'aow -'],
+    ['2.10-14', 'a name that the pod has not', {ports: [{port: 'metrics'}]}, NONE],
+  ];
+  cases.each(rows, (item, ingress) => {
     const spec = {...SUBJECT, ingress: [item]};
     expect(decodePolicy(networkPolicy(spec)).rejections).toEqual([]);
     expect(open(spec).ingress).toBe(ingress);
   });
 
-  test('at egress a name is the number of each peer', () => {
+  cases.one('2.10-14', 'at egress a name is the number of each peer', () => {
     const cluster = lab({...SUBJECT, egress: [{to: [{namespaceSelector: {}}], ports: [{port: 'http'}]}], policyTypes: ['Egress']});
     const allowed = ['80', '81', '8080'].flatMap((port) =>
       ['default/a', 'other/a'].filter((name) => cluster.verdict(`default/web -> ${name}`, `TCP/${port}`) === 'allow').map((name) => `${name}:${port}`));
     expect(allowed).toEqual(['other/a:81', 'default/a:8080']);
   });
 
-  test.each<[string, unknown, string]>([
-    ['port 0', {ports: [{port: 0}]}, 'spec.ingress[1].ports[0].port'],
-    ['a text of digits', {ports: [{port: '80'}]}, 'spec.ingress[1].ports[0].port'],
-    ['endPort before port', {ports: [{port: 80, endPort: 79}]}, 'spec.ingress[1].ports[0].endPort'],
-    ['endPort with a name', {ports: [{port: 'http', endPort: 90}]}, 'spec.ingress[1].ports[0].endPort'],
-    ['a protocol', {ports: [{port: 80, protocol: 'ICMP'}]}, 'spec.ingress[1].ports[0].protocol'],
-    ['a CIDR', {from: [{ipBlock: {cidr: '10.0.0.1'}}]}, 'spec.ingress[1].from[0].ipBlock.cidr'],
-    ['ipBlock with a selector', {from: [{ipBlock: {cidr: '10.0.0.0/8'}, podSelector: {}}]}, 'spec.ingress[1].from[0]'],
-    ['a source prefix', {from: [{podSelector: {matchLabels: {'k8s:app': 'a'}}}]}, 'spec.ingress[1].from[0].podSelector.matchLabels'],
-  ])('%s is refused, and the pod stays isolated', (_what, item, path) => {
+  // The pod stays isolated, and nobody is let in.
+  const refused: readonly (readonly [string, string, unknown, string])[] = [
+    ['2.10-18', 'port 0', {ports: [{port: 0}]}, 'spec.ingress[1].ports[0].port'],
+    ['2.10-18', 'a text of digits', {ports: [{port: '80'}]}, 'spec.ingress[1].ports[0].port'],
+    ['2.10-18', 'endPort before port', {ports: [{port: 80, endPort: 79}]}, 'spec.ingress[1].ports[0].endPort'],
+    ['2.10-18', 'endPort with a name', {ports: [{port: 'http', endPort: 90}]}, 'spec.ingress[1].ports[0].endPort'],
+    ['2.10-18', 'a protocol', {ports: [{port: 80, protocol: 'ICMP'}]}, 'spec.ingress[1].ports[0].protocol'],
+    ['2.10-18', 'a CIDR', {from: [{ipBlock: {cidr: '10.0.0.1'}}]}, 'spec.ingress[1].from[0].ipBlock.cidr'],
+    ['2.10-18', 'ipBlock with a selector', {from: [{ipBlock: {cidr: '10.0.0.0/8'}, podSelector: {}}]}, 'spec.ingress[1].from[0]'],
+    ['2.10-18', 'a source prefix', {from: [{podSelector: {matchLabels: {'k8s:app': 'a'}}}]}, 'spec.ingress[1].from[0].podSelector.matchLabels'],
+  ];
+  cases.each(refused, (item, path) => {
     const spec = {...SUBJECT, ingress: [{from: [{podSelector: {}}]}, item]};
     expect(decodePolicy(networkPolicy(spec)).rejections.map((rejection) => rejection.path)).toEqual([path]);
     expect(open(spec).ingress).toBe(NONE);
@@ -101,3 +107,33 @@ describe('peers and ports', () => {
       .toBe('k8s:app,k8s:io.cilium.k8s.namespace.labels.team=x,k8s:io.cilium.k8s.policy.cluster=default');
   });
 });
+
+cases.one('2.10-01', 'the subject is the selected pods of the namespace, every one of them without a selector', () => {
+  const isolated = (podSelector: unknown): string[] => {
+    const cluster = lab(podSelector === undefined ? {policyTypes: ['Ingress']} : {podSelector, policyTypes: ['Ingress']});
+    return PODS.map(({namespace, name}) => `${namespace}/${name}`).filter((name) => cluster.verdict(`${WORLD} -> ${name}`, 'TCP/80') === 'deny');
+  };
+  expect(isolated({matchLabels: {app: 'a'}})).toEqual(['default/a']);
+  expect(isolated({})).toEqual(['default/web', 'default/a']);
+  expect(isolated(undefined)).toEqual(['default/web', 'default/a']);
+});
+
+cases.one('2.10-04 2.10-08', 'everything includes nodes; an ipBlock does not', () => {
+  const nodes = [{name: 'node0', addresses: ['10.1.5.10'], podCidrs: []}, {name: 'node1', addresses: ['10.1.5.11'], podCidrs: []}];
+  const verdict = (item: unknown): string => new PolicyLab({pods: PODS, nodes, policies: [networkPolicy({...SUBJECT, ingress: [item]})], allowLocalhost: false})
+    .verdict('10.1.5.11 -> default/web', 'TCP/80');
+  expect([verdict({}), verdict({from: [{ipBlock: {cidr: '0.0.0.0/0'}}]}), verdict({from: [{ipBlock: {cidr: '10.1.5.11/32'}}]})]).toEqual(['allow', 'deny', 'deny']);
+});
+
+cases.one('2.10-15', 'SCTP', () => {
+  const cluster = lab({...SUBJECT, ingress: [{ports: [{port: 80, protocol: 'SCTP'}]}]});
+  expect(['SCTP/80', 'SCTP/81', 'TCP/80'].map((l4) => cluster.verdict(`${WORLD} -> default/web`, l4))).toEqual(['allow', 'deny', 'deny']);
+});
+
+cases.one('2.10-16', 'several policies add up', () => {
+  const cluster = lab({...SUBJECT, ingress: [{from: [{podSelector: {}}]}]}, {...SUBJECT, ingress: [{ports: [{port: 443}]}]}, SUBJECT);
+  expect(['default/a', 'other/a', WORLD].map((name) => ['TCP/80', 'TCP/443'].map((l4) => cluster.verdict(`${name} -> default/web`, l4)).join(' ')))
+    .toEqual(['allow allow', 'deny allow', 'deny allow']);
+});
+
+cases.complete();

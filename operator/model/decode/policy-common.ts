@@ -63,6 +63,21 @@ export function isRecord(value: unknown): value is Json {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
+/**
+ * A null member is as if it were not there: the API server cuts it off, and files get the same meaning. The object itself when it has none. A null
+ * in a list stays, and is refused.
+ */
+export function withoutNulls<T>(value: T): T {
+  if (Array.isArray(value)) {
+    const items: unknown[] = value.map(withoutNulls);
+    return items.some((item, i) => item !== value[i]) ? (items as T) : value;
+  }
+  if (!isRecord(value)) return value;
+  const members = Object.entries(value).filter(([, member]) => member !== null).map(([name, member]) => [name, withoutNulls(member)] as const);
+  const same = members.length === Object.keys(value).length && members.every(([name, member]) => member === value[name]);
+  return same ? value : (Object.fromEntries(members) as T);
+}
+
 /** Null when absent. Anything but a list is refused. */
 export function listAt(json: Json, field: string, path: string, problems: Problems): readonly unknown[] | null {
   const value = json[field];
