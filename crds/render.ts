@@ -31,7 +31,7 @@ const CRDS: Readonly<Record<string, Schema>> = {
 /** File name → content. */
 export function renderCrds(): ReadonlyMap<string, string> {
   return new Map(Object.entries(CRDS).map(([file, schema]) => [file, `# Written by \`make crds\` from crds/*-schema*.ts.\n${
-    stringify(schema, {lineWidth: 0, aliasDuplicateObjects: false})}`]));
+    stringify(schema, {compat: 'yaml-1.1', lineWidth: 0, aliasDuplicateObjects: false})}`]));
 }
 
 const [, program, dir] = process.argv;

@@ -83,14 +83,14 @@ export const CASES: readonly (readonly [ids: string, what: string, CrdKind, Reco
   ['', 'a community out of range', 'CiliumBGPPeeringPolicy', {spec: {virtualRouters: [{localASN: 1, neighbors: [{peerASN: 1, peerAddress: '10.1.5.1/24', advertisedPathAttributes: [
     {selectorType: 'PodCIDR', communities: {standard: ['65536:1']}}]}]}]}},
     ['spec.virtualRouters[0].neighbors[0].advertisedPathAttributes[0].communities.standard[0]', 'must match pattern']],
-  ['a pool of blocks', 'CiliumLoadBalancerIPPool', {spec: {blocks: [{cidr: '10.0.10.0/24'}, {start: '20.0.20.100', stop: '20.0.20.200'}, {cidr: '2001:db8::/112'}],
+  ['', 'a pool of blocks', 'CiliumLoadBalancerIPPool', {spec: {blocks: [{cidr: '10.0.10.0/24'}, {start: '20.0.20.100', stop: '20.0.20.200'}, {cidr: '2001:db8::/112'}],
     allowFirstLastIPs: 'No', serviceSelector: {matchLabels: {color: 'red'}}}}, null],
-  ['a pool of cidrs, as in 1.14', 'CiliumLoadBalancerIPPool', {spec: {cidrs: [{cidr: '10.0.10.1/24'}], disabled: true}}, null],
-  ['a pool block without a length', 'CiliumLoadBalancerIPPool', {spec: {blocks: [{cidr: '10.0.10.0'}]}}, ['spec.blocks[0].cidr', 'must be a cidr']],
-  ['a pool that says maybe', 'CiliumLoadBalancerIPPool', {spec: {blocks: [], allowFirstLastIPs: 'Maybe'}}, ['spec.allowFirstLastIPs', 'must be one of']],
-  ['a pool without a spec', 'CiliumLoadBalancerIPPool', {}, ['', 'spec is missing']],
-  ['a pool of pods', 'CiliumPodIPPool', {spec: {ipv4: {cidrs: ['10.20.0.0/16'], maskSize: 27}, ipv6: {cidrs: ['fd00:20::/104'], maskSize: 120}}}, null],
-  ['a pool of pods with a mask of 33', 'CiliumPodIPPool', {spec: {ipv4: {cidrs: ['10.20.0.0/16'], maskSize: 33}}}, ['spec.ipv4.maskSize', 'must be <= 32']],
+  ['', 'a pool of cidrs, as in 1.14', 'CiliumLoadBalancerIPPool', {spec: {cidrs: [{cidr: '10.0.10.1/24'}], disabled: true}}, null],
+  ['', 'a pool block without a length', 'CiliumLoadBalancerIPPool', {spec: {blocks: [{cidr: '10.0.10.0'}]}}, ['spec.blocks[0].cidr', 'must be a cidr']],
+  ['', 'a pool that says maybe', 'CiliumLoadBalancerIPPool', {spec: {blocks: [], allowFirstLastIPs: 'Maybe'}}, ['spec.allowFirstLastIPs', 'must be one of']],
+  ['', 'a pool without a spec', 'CiliumLoadBalancerIPPool', {}, ['', 'spec is missing']],
+  ['', 'a pool of pods', 'CiliumPodIPPool', {spec: {ipv4: {cidrs: ['10.20.0.0/16'], maskSize: 27}, ipv6: {cidrs: ['fd00:20::/104'], maskSize: 120}}}, null],
+  ['', 'a pool of pods with a mask of 33', 'CiliumPodIPPool', {spec: {ipv4: {cidrs: ['10.20.0.0/16'], maskSize: 33}}}, ['spec.ipv4.maskSize', 'must be <= 32']],
 ];
 
 /** Kinds whose newest version is still v2alpha1. */
