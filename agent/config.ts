@@ -8,7 +8,7 @@ import type {LogLevel} from '../lib/run/log.js';
 import type {CompileOptions} from './compile/input.js';
 import {MONITOR_AGGREGATION} from './maps/runtime-config.js';
 import type {MapSizes} from './maps/registry.js';
-import {POLICY_INNER_MAP, SMALL_SIZES, withSizes} from './maps/registry.js';
+import {IPV6_OFF_SIZES, POLICY_INNER_MAP, SMALL_SIZES, withSizes} from './maps/registry.js';
 
 /** From `dist/agent` to the root of the build. */
 const ROOT = join(import.meta.dirname, '..', '..');
@@ -130,7 +130,7 @@ export function mapSizesOf(config: AgentConfig): MapSizes {
     cilium_snat_v4_external: config['bpf-nat-global-max'], cilium_ipv4_frag_datagrams: config['bpf-fragments-map-max'],
     cilium_events: config['bpf-events-bytes'],
   };
-  return {...profile, ...Object.fromEntries(Object.entries(given).filter(([, size]) => size !== 0))};
+  return {...profile, ...Object.fromEntries(Object.entries(given).filter(([, size]) => size !== 0)), ...IPV6_OFF_SIZES};
 }
 
 /** Ids index arrays: the smallest of them bounds how many endpoints there can be. */

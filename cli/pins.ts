@@ -6,7 +6,7 @@ import {BpfMap} from '../agent/kernel/bpf.js';
 import {endpointConfigCodec} from '../agent/maps/endpoint.js';
 import type {MapCodec} from '../agent/maps/layout.js';
 import {decodePolicyKey, decodePolicyValue, policySlotCodec} from '../agent/maps/policy.js';
-import {MAPS, type MapDefinition} from '../agent/maps/registry.js';
+import {MAPS, pinName, type MapDefinition} from '../agent/maps/registry.js';
 import {CliError, EXIT} from './errors.js';
 import type {PolicySlot} from './rows.js';
 
@@ -54,7 +54,8 @@ export function readRaw(bpfRoot: string, name: string): readonly {readonly key: 
 }
 
 export function pinPath(bpfRoot: string, name: string): string {
-  return join(bpfRoot, 'maps', name);
+  const definition = [...MAPS.values()].find((one) => one.name === name);
+  return join(bpfRoot, 'maps', definition === undefined ? name : pinName(definition));
 }
 
 function withMap<T>(bpfRoot: string, definition: MapDefinition, use: (map: BpfMap) => T): T {

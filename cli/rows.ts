@@ -157,7 +157,7 @@ export function lxcRows(entries: readonly (readonly [string, LxcEntry])[]) {
 /** Endpoints as the datapath knows them: without the names of pods. */
 export function pinnedEndpoints(entries: readonly (readonly [number, EndpointConfig | null])[], names: Names) {
   return entries.flatMap(([id, config]) => (config === null ? [] : [{
-    id, namespace: '', name: '', containerId: '', identity: Number(config.identity), labels: names.labels(config.identity), ipv4: config.ipv4,
+    id, namespace: '', name: '', containerId: '', identity: Number(config.identity), labels: names.labels(config.identity), ipv4: config.ipv4 ?? '', ipv6: config.ipv6 ?? '',
     ifname: `ifindex ${config.ifindex}`, mac: config.mac, policy: {ingress: config.ingressEnforced, egress: config.egressEnforced}, state: 'ready',
   }])).sort((a, b) => a.id - b.id);
 }

@@ -13,7 +13,7 @@ import {endpointConfigCodec} from '../agent/maps/endpoint.js';
 import {ipcacheCodec} from '../agent/maps/ipcache.js';
 import {ipmasqCodec} from '../agent/maps/masq.js';
 import {encodePolicyKey, encodePolicyValue, policySlotCodec} from '../agent/maps/policy.js';
-import {MAPS, POLICY_INNER_MAP, SMALL_SIZES, withSizes, type MapName} from '../agent/maps/registry.js';
+import {MAPS, pinName, POLICY_INNER_MAP, SMALL_SIZES, withSizes, type MapName} from '../agent/maps/registry.js';
 
 const ROOT = join(import.meta.dirname, '../..');
 const BPFFS = '/sys/fs/bpf';
@@ -22,7 +22,7 @@ const folder = mkdtempSync(join(tmpdir(), 'cli-'));
 const socket = join(folder, 'agent.sock');
 const BPF_FS_MAGIC = 0xcafe4a11;
 const PREFIXES = ['10.0.0.0/8', '20.1.1.0/24', '169.254.0.0/16'];
-const ENDPOINTS = [{id: 12, namespace: 'default', name: 'server', containerId: 'c', identity: 300, labels: ['k8s:app=server'], ipv4: '10.98.1.5', ifname: 'lxc1', mac: '02:00:00:00:00:01', policy: {ingress: true, egress: false}, state: 'ready'}];
+const ENDPOINTS = [{id: 12, namespace: 'default', name: 'server', containerId: 'c', identity: 300, labels: ['k8s:app=server'], ipv4: '10.98.1.5', ipv6: '', ifname: 'lxc1', mac: '02:00:00:00:00:01', policy: {ingress: true, egress: false}, state: 'ready'}];
 let server: HttpServerHandle;
 
 interface Result {
@@ -54,9 +54,10 @@ beforeAll(async () => {
   const key = {identity: identityId(301), direction: 'ingress', protocol: 6, port: 80, portPrefixLength: 16} as const;
   inner.update(encodePolicyKey(key), encodePolicyValue(key, {deny: false, precedence: 5, cookie: 9, proxyPort: 0}));
   const maps = new Map<MapName, BpfMap>();
-  for (const {name, type, keySize, valueSize, maxEntries, flags} of withSizes(SMALL_SIZES)) {
+  for (const definition of withSizes(SMALL_SIZES)) {
+    const {name, type, keySize, valueSize, maxEntries, flags} = definition;
     const map = BpfMap.create({name, type, keySize, valueSize, maxEntries, flags, ...(type === 'array_of_maps' ? {innerMap: inner} : {})});
-    map.pin(join(bpfRoot, 'maps', name));
+    map.pin(join(bpfRoot, 'maps', pinName(definition)));
     maps.set(name, map);
   }
   const put = (name: MapName, keyBytes: Uint8Array, value: Uint8Array): void => maps.get(name)?.update(keyBytes, value);
@@ -64,7 +65,7 @@ beforeAll(async () => {
   put('cilium_ipcache', ipcacheCodec.encodeKey('10.98.2.0/24'), ipcacheCodec.encodeValue({identity: identityId(3), tunnelEndpoint: '10.1.8.10', skipTunnel: false}));
   put('cilium_ipcache', ipcacheCodec.encodeKey('10.98.1.5/32'), ipcacheCodec.encodeValue({identity: identityId(300), tunnelEndpoint: null, skipTunnel: false}));
   put('cilium_ep_config', endpointConfigCodec.encodeKey(12), endpointConfigCodec.encodeValue({
-    identity: identityId(300), ipv4: '10.98.1.5', ifindex: 7, mac: '02:00:00:00:00:01', nodeMac: '02:00:00:00:00:02', ingressEnforced: true, egressEnforced: false, audit: false,
+    identity: identityId(300), ipv4: '10.98.1.5', ipv6: null, ifindex: 7, mac: '02:00:00:00:00:01', nodeMac: '02:00:00:00:00:02', ingressEnforced: true, egressEnforced: false, audit: false,
   }));
   put('cilium_policy', policySlotCodec.encodeKey(12), policySlotCodec.encodeValue(inner.fd));
   put('cilium_ct4_global', CT_TUPLE.encode({destination: '10.98.1.5', source: '10.98.2.7', destinationPort: 80, sourcePort: 4000, protocol: 6, flags: 1}), CT_ENTRY.encode({

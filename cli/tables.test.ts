@@ -21,7 +21,7 @@ const PEER: BgpPeerStatus = {
 };
 
 const ENDPOINT: AgentEndpoint = {
-  id: 343, namespace: 'default', name: 'server', containerId: 'c1', identity: 15773, labels: ['k8s:app=server', 'k8s:io.kubernetes.pod.namespace=default'], ipv4: '10.98.1.5',
+  id: 343, namespace: 'default', name: 'server', containerId: 'c1', identity: 15773, labels: ['k8s:app=server', 'k8s:io.kubernetes.pod.namespace=default'], ipv4: '10.98.1.5', ipv6: '',
   ifname: 'lxc1', mac: '02:00:00:00:00:01', policy: {ingress: true, egress: false}, state: 'ready',
 };
 

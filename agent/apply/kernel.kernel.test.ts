@@ -14,7 +14,7 @@ import {Netlink} from '../kernel/netlink.js';
 import {openNetns, type NetnsHandle} from '../kernel/netns.js';
 import {encodePolicyKey, encodePolicyValue} from '../maps/policy.js';
 import {encodeProgramConfig, PROGRAM_DEFAULTS} from '../maps/program-config.js';
-import {SMALL_SIZES} from '../maps/registry.js';
+import {IPV6_OFF_SIZES, SMALL_SIZES, type MapSizes} from '../maps/registry.js';
 import {hex} from './bpf-map.js';
 import {defaultAttachMode, KernelApply, type ApplyRound} from './kernel.js';
 import {closeMapSet, openMapSet, type MapSet} from './map-set.js';
@@ -95,7 +95,7 @@ function ipcacheEntry(last: number, identity: number): [string, MapEntry] {
 }
 
 function endpointConfig(id: number): [string, MapEntry] {
-  return entry(u32(id), new Uint8Array(40).fill(id), [{kind: 'endpoint', key: `default/pod${id}`}]);
+  return entry(u32(id), new Uint8Array(56).fill(id), [{kind: 'endpoint', key: `default/pod${id}`}]);
 }
 
 const WEB = policy(1001, [80, 443]);
@@ -277,6 +277,22 @@ describe('maps', () => {
     const round = await apply(state({maps: withMap('cilium_ipcache', new Map()), holds: [{map: 'cilium_ipcache', reason: 'broken'}]}));
     expect(round.writes).toBe(0);
     expect(maps.get('cilium_ipcache')?.dump().count).toBe(2);
+  });
+
+  test('a map that was off gives way to one with room, and keeps that when it is off again', async () => {
+    const room = (): number | undefined => maps.get('cilium_ct6_global')?.info().maxEntries;
+    const reopen = async (sizes: MapSizes): Promise<void> => {
+      await stop();
+      maps = openMapSet({root, sizes}, {log: silentLog});
+    };
+    await reopen(SMALL_SIZES);
+    rmSync(`${root}/maps/cilium_ct6_global`);
+    const seen: (number | undefined)[] = [];
+    for (const sizes of [{...SMALL_SIZES, ...IPV6_OFF_SIZES}, SMALL_SIZES, {...SMALL_SIZES, ...IPV6_OFF_SIZES}]) {
+      await reopen(sizes);
+      seen.push(room());
+    }
+    expect(seen).toEqual([1, SMALL_SIZES.cilium_ct6_global, SMALL_SIZES.cilium_ct6_global]);
   });
 
   test('a pin of another layout is refused, with its path', () => {

@@ -3,7 +3,8 @@
 import {StentorError} from '../../lib/core/errors.js';
 import type {Log} from '../../lib/run/log.js';
 import {BpfMap, type MapInfo} from '../kernel/bpf.js';
-import {POLICY_INNER_MAP, withSizes, type MapDefinition, type MapName, type MapSizes} from '../maps/registry.js';
+import {unpin} from '../kernel/fd.js';
+import {pinName, PLACEHOLDER_ENTRIES, POLICY_INNER_MAP, withSizes, type MapDefinition, type MapName, type MapSizes} from '../maps/registry.js';
 
 export interface MapSetOptions {
   /** `<bpf-root>`: maps are pinned in `maps/`. */
@@ -29,10 +30,8 @@ export function closeMapSet(maps: MapSet): void {
   for (const map of maps.values()) map.close();
 }
 
-/** A new layout has a new name: the old bytes are left behind, never read. */
 export function mapPinPath(root: string, definition: Pick<MapDefinition, 'name' | 'layoutVersion'>): string {
-  const suffix = definition.layoutVersion === 1 ? '' : `_v${definition.layoutVersion}`;
-  return `${root}/maps/${definition.name}${suffix}`;
+  return `${root}/maps/${pinName(definition)}`;
 }
 
 function openMap(root: string, definition: MapDefinition, log: Log): BpfMap {
@@ -44,6 +43,11 @@ function openMap(root: string, definition: MapDefinition, log: Log): BpfMap {
     pinned.close();
     throw new StentorError('MAP_LAYOUT', `the map pinned at ${path} has another layout than this version: remove it, or run the version that made it`,
       {path, wanted: layoutOf(definition), has: layoutOf(info)});
+  }
+  if (info.maxEntries === PLACEHOLDER_ENTRIES && definition.maxEntries > PLACEHOLDER_ENTRIES) {
+    pinned.close();
+    unpin(path);
+    return createMap(path, definition);
   }
   // Entries of a live node are worth more than another size: it changes when the pin is removed.
   if (info.maxEntries !== definition.maxEntries) {

@@ -3,8 +3,8 @@
 
 #include "lib/encap.h"
 #include "lib/deliver.h"
-#include "lib/fib.h"
-#include "lib/masquerade.h"
+#include "lib/deliver6.h"
+#include "lib/masquerade6.h"
 
 #undef SOURCE_FILE
 #define SOURCE_FILE FILE_ST_HOST
@@ -50,12 +50,12 @@ static __always_inline int to_uplink_address(struct __sk_buff *skb, struct packe
 	return deliver_from_wire(skb, p, local);
 }
 
-static __always_inline int from_netdev(struct __sk_buff *skb, struct packet *p)
+static __always_inline int ipv4_from_netdev(struct __sk_buff *skb, struct packet *p)
 {
 	const struct endpoint_info *local;
 	int ret;
 
-	if (skb->protocol != bpf_htons(ETH_P_IP) || parse_ipv4(skb, p) < 0)
+	if (parse_ipv4(skb, p) < 0)
 		return TC_ACT_OK;
 	if (is_device_ipv4(p->tuple.daddr))
 		return to_uplink_address(skb, p);
@@ -68,6 +68,67 @@ static __always_inline int from_netdev(struct __sk_buff *skb, struct packet *p)
 	return ret < 0 ? ret : deliver_from_wire(skb, p, local);
 }
 
+static __always_inline int deliver6_from_wire(struct __sk_buff *skb, struct packet *p, struct ipv6_ct_tuple *tuple,
+					      const struct endpoint_info *local)
+{
+	p->src_id = identity_of(lookup_ipcache6(&tuple->saddr));
+	if (p->src_id == HOST_ID || is_device_ipv6(&tuple->saddr) || is_no_source6(&tuple->saddr))
+		return DROP(p, DROP_INVALID_SIP);
+	trace_from(skb, p, TRACE_FROM_NETWORK);
+	return deliver6(skb, p, tuple, local, DELIVER_FORWARD);
+}
+
+/* To an address of this node: 1 when it answers a masqueraded flow, and `tuple` has the pod; 0 when it is the stack's. */
+static __noinline int answers_masqueraded6(struct __sk_buff *skb, struct packet *p, struct ipv6_ct_tuple *tuple,
+					   struct fragment6 *fragment)
+{
+	if (!config_masquerade6 || parse_l4_6(skb, p, tuple, fragment) < 0)
+		return 0;
+	if (p->flags & PACKET_ICMP_ERROR)
+		return nat6_icmp_error(skb, p, tuple, true);
+	return nat6_in(skb, p, tuple);
+}
+
+/* What cannot be parsed is the stack's unless it is for a pod. */
+static __noinline int ipv6_from_netdev(struct __sk_buff *skb, struct packet *p)
+{
+	const struct endpoint_info *local;
+	struct fragment6 fragment = {};
+	bool masqueraded = false;
+	STACK_TUPLE6(tuple);
+	int ret = parse_ipv6(skb, p, &tuple, &fragment);
+
+	if (is_device_ipv6(&tuple.daddr)) {
+		ret = ret < 0 ? 0 : answers_masqueraded6(skb, p, &tuple, &fragment);
+		/* Also the node's own, back on its own port. */
+		if (ret <= 0 || is_device_ipv6(&tuple.daddr))
+			return ret < 0 ? ret : TC_ACT_OK;
+		masqueraded = true;
+	}
+	local = lookup_endpoint6(&tuple.daddr);
+	if (local && local->flags & ENDPOINT_HOST)
+		return TC_ACT_OK;
+	if (!local) /* nobody's, or of a pod that is gone */
+		return masqueraded || in_pod_cidr6(&tuple.daddr) ? DROP(p, DROP_UNROUTABLE) : TC_ACT_OK;
+	if (ret < 0)
+		return ret;
+	if (!masqueraded)
+		ret = parse_l4_6(skb, p, &tuple, &fragment);
+	return ret < 0 ? ret : deliver6_from_wire(skb, p, &tuple, local);
+}
+
+static __always_inline int from_netdev(struct __sk_buff *skb, struct packet *p)
+{
+	switch (skb->protocol) {
+	case bpf_htons(ETH_P_IP):
+		return ipv4_from_netdev(skb, p);
+	case bpf_htons(ETH_P_IPV6):
+		return config_ipv6 ? ipv6_from_netdev(skb, p) : TC_ACT_OK;
+	default:
+		return TC_ACT_OK;
+	}
+}
+
 SEC("tc")
 int cil_from_netdev(struct __sk_buff *skb)
 {
@@ -76,17 +137,32 @@ int cil_from_netdev(struct __sk_buff *skb)
 	return finish(skb, &p, from_netdev(skb, &p));
 }
 
+static __noinline int ipv6_to_netdev(struct __sk_buff *skb, struct packet *p)
+{
+	int uplink = uplink6(skb->ifindex);
+	struct ipv6_address addr __attribute__((aligned(8)));
+
+	if (uplink < 0 || uplink >= MAX_DEVICES)
+		return TC_ACT_OK;
+	for (int i = 0; i < 4; i++)
+		addr.word[i] = config_device_ipv6[uplink].word[i];
+	return masquerade6(skb, p, &addr);
+}
+
 static __always_inline int to_netdev(struct __sk_buff *skb, struct packet *p)
 {
 	__u32 magic = skb->mark & MARK_MAGIC_MASK;
+	bool ipv6 = config_ipv6 && config_masquerade6 && skb->protocol == bpf_htons(ETH_P_IPV6);
 	__be32 addr;
 
-	if (!config_masquerade || skb->protocol != bpf_htons(ETH_P_IP))
+	if (!ipv6 && (!config_masquerade || skb->protocol != bpf_htons(ETH_P_IP)))
 		return TC_ACT_OK;
 	/* Answers, what the tunnel made, and what a proxy sends in a pod's name. */
 	if (magic == MARK_MAGIC_SNAT_DONE || magic == MARK_MAGIC_OVERLAY || magic == MARK_MAGIC_PROXY_INGRESS ||
 	    magic == MARK_MAGIC_PROXY_EGRESS)
 		return TC_ACT_OK;
+	if (ipv6)
+		return ipv6_to_netdev(skb, p);
 	addr = device_ipv4(skb->ifindex);
 	return addr ? masquerade(skb, p, addr) : TC_ACT_OK;
 }
@@ -99,6 +175,15 @@ int cil_to_netdev(struct __sk_buff *skb)
 	return finish(skb, &p, to_netdev(skb, &p));
 }
 
+/* To pods of other nodes. `remote` null: nobody knows whose it is, or nothing is tunnelled. */
+static __always_inline int host_to_remote(struct __sk_buff *skb, struct packet *p, const struct ipcache_value *remote)
+{
+	if (!remote || !(remote->flags & IPCACHE_HAS_TUNNEL_ENDPOINT))
+		return DROP(p, config_tunnel_mode ? DROP_NO_TUNNEL_ENDPOINT : DROP_UNKNOWN_L3_TARGET);
+	p->dst_id = remote->sec_identity;
+	return encap_and_redirect(skb, p, remote->tunnel_endpoint[0]);
+}
+
 static __always_inline __u32 identity_from_host(__be32 source)
 {
 	const struct endpoint_info *local = lookup_endpoint(source);
@@ -108,16 +193,12 @@ static __always_inline __u32 identity_from_host(__be32 source)
 	return is_device_ipv4(source) ? HOST_ID : identity_of(lookup_ipcache(source));
 }
 
-/* What the stack routes to cilium_host: to pods of this node, and in tunnel mode to those of others. */
-static __always_inline int from_host(struct __sk_buff *skb, struct packet *p)
+static __always_inline int ipv4_from_host(struct __sk_buff *skb, struct packet *p)
 {
 	const struct endpoint_info *local;
 	const struct ipcache_value *remote;
-	int ret;
+	int ret = parse_ipv4(skb, p);
 
-	if (skb->protocol != bpf_htons(ETH_P_IP))
-		return TC_ACT_OK;
-	ret = parse_ipv4(skb, p);
 	if (ret < 0)
 		return ret;
 	if ((p->tuple.daddr & IPV4_MULTICAST_MASK) == IPV4_MULTICAST || p->tuple.daddr == IPV4_BROADCAST)
@@ -136,10 +217,59 @@ static __always_inline int from_host(struct __sk_buff *skb, struct packet *p)
 	if (in_pod_cidr(p->tuple.daddr))
 		return DROP(p, DROP_UNROUTABLE);
 	remote = config_tunnel_mode ? lookup_ipcache(p->tuple.daddr) : NULL;
-	if (!remote || !(remote->flags & IPCACHE_HAS_TUNNEL_ENDPOINT))
-		return DROP(p, config_tunnel_mode ? DROP_NO_TUNNEL_ENDPOINT : DROP_UNKNOWN_L3_TARGET);
-	p->dst_id = remote->sec_identity;
-	return encap_and_redirect(skb, p, remote->tunnel_endpoint[0]);
+	return host_to_remote(skb, p, remote);
+}
+
+static __always_inline __u32 identity_from_host6(const struct ipv6_address *source)
+{
+	const struct endpoint_info *local = lookup_endpoint6(source);
+
+	if (local)
+		return local->flags & ENDPOINT_HOST ? HOST_ID : local->sec_id;
+	return is_device_ipv6(source) ? HOST_ID : identity_of(lookup_ipcache6(source));
+}
+
+static __noinline int ipv6_from_host(struct __sk_buff *skb, struct packet *p)
+{
+	const struct endpoint_info *local;
+	const struct ipcache_value *remote;
+	struct fragment6 fragment = {};
+	STACK_TUPLE6(tuple);
+	int ret = parse_ipv6(skb, p, &tuple, &fragment);
+
+	/* The stack's own messages to its link, behind extension headers too. */
+	if (is_multicast6(&tuple.daddr) || is_link_local6(&tuple.daddr))
+		return TC_ACT_OK;
+	if (ret < 0)
+		return ret;
+	p->src_id = identity_from_host6(&tuple.saddr);
+	local = lookup_endpoint6(&tuple.daddr);
+	if (local) {
+		if (local->flags & ENDPOINT_HOST)
+			return TC_ACT_OK;
+		ret = parse_l4_6(skb, p, &tuple, &fragment);
+		if (ret < 0)
+			return ret;
+		trace_from(skb, p, TRACE_FROM_HOST);
+		return deliver6(skb, p, &tuple, local, DELIVER_FROM_HOST);
+	}
+	if (in_pod_cidr6(&tuple.daddr))
+		return DROP(p, DROP_UNROUTABLE);
+	remote = config_tunnel_mode ? lookup_ipcache6(&tuple.daddr) : NULL;
+	return host_to_remote(skb, p, remote);
+}
+
+/* What the stack routes to cilium_host: to pods of this node, and in tunnel mode to those of others. */
+static __always_inline int from_host(struct __sk_buff *skb, struct packet *p)
+{
+	switch (skb->protocol) {
+	case bpf_htons(ETH_P_IP):
+		return ipv4_from_host(skb, p);
+	case bpf_htons(ETH_P_IPV6):
+		return config_ipv6 ? ipv6_from_host(skb, p) : TC_ACT_OK;
+	default:
+		return TC_ACT_OK;
+	}
 }
 
 SEC("tc")

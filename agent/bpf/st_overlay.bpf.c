@@ -1,22 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The tunnel device, cilium_vxlan: packets of other nodes' pods with their identity as VNI, and ours on their way out. */
 
-#include "lib/deliver.h"
+#include "lib/deliver6.h"
+#include "lib/lookup6.h"
 
 #undef SOURCE_FILE
 #define SOURCE_FILE FILE_ST_OVERLAY
 
-/* Nobody is the host over the wire. A remote node speaks for itself or for a node address: the ipcache knows better. */
+/* What a VNI says of who sent it. Nobody is the host over the wire. */
 static __always_inline int identity_from_tunnel(struct packet *p, __u32 vni)
 {
-	const struct ipcache_value *source;
-
 	if (vni == HOST_ID || vni == 0)
 		return DROP(p, DROP_INVALID_IDENTITY);
 	p->src_id = vni;
-	if (vni != REMOTE_NODE_ID)
-		return 0;
-	source = lookup_ipcache(p->tuple.saddr);
+	return 0;
+}
+
+/* A remote node speaks for itself or for a node address: the ipcache knows better. */
+static __always_inline int identity_of_node(struct packet *p, const struct ipcache_value *source)
+{
 	if (source && source->sec_identity == HOST_ID)
 		return DROP(p, DROP_INVALID_SIP);
 	if (source)
@@ -24,37 +26,92 @@ static __always_inline int identity_from_tunnel(struct packet *p, __u32 vni)
 	return 0;
 }
 
-static __always_inline int from_overlay(struct __sk_buff *skb, struct packet *p)
+/* The worlds of the two families travel as one. */
+static __always_inline void tell_worlds_apart(struct packet *p, __u32 world)
+{
+	if (p->src_id == WORLD_ID)
+		p->src_id = world;
+}
+
+/* To the node itself. */
+static __always_inline int to_host(struct __sk_buff *skb, struct packet *p)
+{
+	p->dst_id = HOST_ID;
+	count_forwarded(skb, METRIC_INGRESS);
+	return TC_ACT_OK;
+}
+
+static __always_inline int ipv4_from_overlay(struct __sk_buff *skb, struct packet *p)
 {
 	const struct endpoint_info *local;
-	struct bpf_tunnel_key key = {};
-	int ret;
+	int ret = parse_ipv4(skb, p);
 
-	if (do_get_tunnel_key(skb, &key) < 0)
-		return DROP(p, DROP_NO_TUNNEL_KEY);
-	if (skb->protocol != bpf_htons(ETH_P_IP))
-		return DROP(p, DROP_UNKNOWN_L3);
-	ret = parse_ipv4(skb, p);
 	if (ret < 0)
 		return ret;
-	ret = identity_from_tunnel(p, key.tunnel_id);
+	ret = p->src_id == REMOTE_NODE_ID ? identity_of_node(p, lookup_ipcache(p->tuple.saddr)) : 0;
 	if (ret < 0)
 		return ret;
+	tell_worlds_apart(p, config_world_ipv4);
 	local = lookup_endpoint(p->tuple.daddr);
 	if (!local)
 		return DROP(p, DROP_UNROUTABLE);
 	/* The inner MACs are those of another node: without this the stack takes the packet for somebody else's. */
 	do_change_type(skb, PACKET_HOST);
-	if (local->flags & ENDPOINT_HOST) {
-		p->dst_id = HOST_ID;
-		count_forwarded(skb, METRIC_INGRESS);
-		return TC_ACT_OK;
-	}
+	if (local->flags & ENDPOINT_HOST)
+		return to_host(skb, p);
 	ret = parse_l4(skb, p);
 	if (ret < 0)
 		return ret;
 	trace_from(skb, p, TRACE_FROM_OVERLAY);
 	return deliver(skb, p, local, DELIVER_FORWARD);
+}
+
+static __noinline int ipv6_from_overlay(struct __sk_buff *skb, struct packet *p)
+{
+	const struct endpoint_info *local;
+	struct fragment6 fragment = {};
+	STACK_TUPLE6(tuple);
+	int ret = parse_ipv6(skb, p, &tuple, &fragment);
+
+	if (ret < 0)
+		return ret;
+	if (is_no_source6(&tuple.saddr))
+		return DROP(p, DROP_INVALID_SIP);
+	ret = p->src_id == REMOTE_NODE_ID ? identity_of_node(p, lookup_ipcache6(&tuple.saddr)) : 0;
+	if (ret < 0)
+		return ret;
+	tell_worlds_apart(p, config_world_ipv6);
+	local = lookup_endpoint6(&tuple.daddr);
+	if (!local)
+		return DROP(p, DROP_UNROUTABLE);
+	do_change_type(skb, PACKET_HOST);
+	if (local->flags & ENDPOINT_HOST)
+		return to_host(skb, p);
+	ret = parse_l4_6(skb, p, &tuple, &fragment);
+	if (ret < 0)
+		return ret;
+	trace_from(skb, p, TRACE_FROM_OVERLAY);
+	return deliver6(skb, p, &tuple, local, DELIVER_FORWARD);
+}
+
+static __always_inline int from_overlay(struct __sk_buff *skb, struct packet *p)
+{
+	struct bpf_tunnel_key key = {};
+	int ret;
+
+	if (do_get_tunnel_key(skb, &key) < 0)
+		return DROP(p, DROP_NO_TUNNEL_KEY);
+	ret = identity_from_tunnel(p, key.tunnel_id);
+	if (ret < 0)
+		return ret;
+	switch (skb->protocol) {
+	case bpf_htons(ETH_P_IP):
+		return ipv4_from_overlay(skb, p);
+	case bpf_htons(ETH_P_IPV6):
+		return config_ipv6 ? ipv6_from_overlay(skb, p) : DROP(p, DROP_UNKNOWN_L3);
+	default:
+		return DROP(p, DROP_UNKNOWN_L3);
+	}
 }
 
 SEC("tc")

@@ -25,7 +25,7 @@ export function compileEndpoints(input: CompileInput): EndpointMaps {
     const common = {ifindex: endpoint.hostIfindex, mac: endpoint.mac, nodeMac: endpoint.hostMac, identity};
     lxc.set(...mapEntry(lxcCodec, endpoint.ipv4, {...common, endpointId: endpoint.id, host: false}, blame));
     config.set(...mapEntry(endpointConfigCodec, endpoint.id, {
-      ...common, ipv4: endpoint.ipv4, audit: false,
+      ...common, ipv4: endpoint.ipv4, ipv6: null, audit: false,
       ingressEnforced: policy?.ingressEnforced ?? true, egressEnforced: policy?.egressEnforced ?? true,
     }, blame));
     interfaces.set(...mapEntry(ifToEndpointCodec, endpoint.hostIfindex, endpoint.id, blame));

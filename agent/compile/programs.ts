@@ -46,12 +46,12 @@ export function compilePrograms(input: CompileInput): CompiledPrograms {
     devices: devices.flatMap((link) => {
       const addresses = addressesOf(link);
       const ipv4 = addresses.includes(config.nodeAddress) ? config.nodeAddress : addresses[0];
-      return ipv4 === undefined ? [] : [{ifindex: link.ifindex, ipv4}];
+      return ipv4 === undefined ? [] : [{ifindex: link.ifindex, ipv4, ipv6: null}];
     }),
     masquerade: config.enableIPv4Masquerade,
     masqueradeExclusions: config.ipv4NativeRoutingCidr === null ? podCidrs : [config.ipv4NativeRoutingCidr],
     masqueradeRemoteNodes: options.masqueradeRemoteNodes,
-    snatPorts: options.snatPorts, timeouts: options.timeouts, captureBytes: options.captureBytes,
+    snatPorts: options.snatPorts, timeouts: options.timeouts, captureBytes: options.captureBytes, ipv6: null,
   };
   return {config: encodeProgramConfig(program), findings};
 }

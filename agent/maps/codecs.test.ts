@@ -13,6 +13,7 @@ import {METRICS_VALUE, metricsCodec} from './metrics.js';
 import {allowAll, decodePolicyKey, decodePolicyValue, encodePolicyKey, encodePolicyValue} from './policy.js';
 import type {PolicyMapKey} from './policy.js';
 import {encodeProgramConfig, PROGRAM_DEFAULTS, PROGRAM_VARIABLES} from './program-config.js';
+import type {ProgramVariable} from './program-config.js';
 import {MAPS, SMALL_SIZES, withSizes} from './registry.js';
 
 describe('ipcache', () => {
@@ -31,9 +32,11 @@ describe('ipcache', () => {
       .toBe('070000000a01050a00000000000000000000000000000003');
   });
 
-  test('host bits are cut off, IPv6 is refused', () => {
+  test('host bits are cut off, both families', () => {
     expect(ipcacheCodec.decodeKey(ipcacheCodec.encodeKey('10.98.1.7/24'))).toBe('10.98.1.0/24');
-    expect(() => ipcacheCodec.encodeKey('fd00::/8')).toThrow('an IPv4 prefix');
+    expect(ipcacheCodec.decodeKey(ipcacheCodec.encodeKey('fd00:98:1::7/64'))).toBe('fd00:98:1::/64');
+    expect(toHex(ipcacheCodec.encodeKey('fd00:98::/32'))).toBe('4000000000000002fd000098000000000000000000000000');
+    expect(() => ipcacheCodec.encodeKey('fd00')).toThrow('a prefix');
   });
 });
 
@@ -42,15 +45,15 @@ describe('endpoints', () => {
     const pod = {ifindex: 12, endpointId: 700, host: false, mac: '02:00:00:00:00:01', nodeMac: '02:00:00:00:00:02', identity: identityId(300)};
     expect(lxcCodec.decodeValue(lxcCodec.encodeValue(pod))).toEqual(pod);
     expect(lxcCodec.decodeValue(lxcCodec.encodeValue(hostLxcEntry())).host).toBe(true);
-    expect(lxcCodec.decodeKey(lxcCodec.encodeKey('10.98.1.7'))).toBe('10.98.1.7');
+    for (const address of ['10.98.1.7', 'fd00:98:1::7']) expect(lxcCodec.decodeKey(lxcCodec.encodeKey(address))).toBe(address);
   });
 
   test('an empty slot is not an endpoint', () => {
-    const config = {identity: identityId(300), ipv4: '10.98.1.7', ifindex: 12, mac: '02:00:00:00:00:01', nodeMac: '02:00:00:00:00:02',
+    const config = {identity: identityId(300), ipv4: '10.98.1.7', ipv6: 'fd00:98:1::7', ifindex: 12, mac: '02:00:00:00:00:01', nodeMac: '02:00:00:00:00:02',
       ingressEnforced: true, egressEnforced: false, audit: false};
     expect(endpointConfigCodec.decodeValue(endpointConfigCodec.encodeValue(config))).toEqual(config);
-    expect(endpointConfigCodec.decodeValue(new Uint8Array(40))).toBeNull();
-    expect(endpointConfigCodec.encodeValue(null)).toEqual(new Uint8Array(40));
+    expect(endpointConfigCodec.decodeValue(new Uint8Array(56))).toBeNull();
+    expect(endpointConfigCodec.encodeValue(null)).toEqual(new Uint8Array(56));
   });
 });
 
@@ -122,9 +125,22 @@ describe('registry', () => {
 
   test('every variable of the programs has a value of its size', () => {
     const values = encodeProgramConfig({...PROGRAM_DEFAULTS, nodeIpv4: '10.1.5.10', routingMode: 'tunnel', overlayIfindex: 4,
-      podCidrs: ['10.98.1.0/24'], devices: [{ifindex: 2, ipv4: '10.1.5.10'}], masquerade: true, masqueradeExclusions: ['10.98.0.0/16']});
+      podCidrs: ['10.98.1.0/24'], devices: [{ifindex: 2, ipv4: '10.1.5.10', ipv6: null}], masquerade: true, masqueradeExclusions: ['10.98.0.0/16']});
     expect([...values.keys()]).toEqual(Object.keys(PROGRAM_VARIABLES));
     const prefixes = values.get('config_snat_exclusions');
     expect(prefixes instanceof Uint8Array ? toHex(prefixes.subarray(0, 8)) : '').toBe('0a620000ffff0000');
+  });
+
+  test('IPv6 values', () => {
+    const values = encodeProgramConfig({...PROGRAM_DEFAULTS, nodeIpv4: '10.1.5.10', routingMode: 'native', overlayIfindex: 0, podCidrs: [],
+      devices: [{ifindex: 2, ipv4: null, ipv6: null}, {ifindex: 3, ipv4: null, ipv6: 'fd00::5'}], masquerade: false, masqueradeExclusions: [],
+      ipv6: {podCidrs: ['fd00:98:1::/60'], masquerade: true, masqueradeExclusions: [], worldIpv4: 9, worldIpv6: 10}});
+    const hex = (name: ProgramVariable): string => {
+      const value = values.get(name);
+      return value instanceof Uint8Array ? toHex(value) : '';
+    };
+    expect(hex('config_pod_cidrs6').slice(0, 64)).toBe('fd00009800010000000000000000000' + '0fffffffffffffff00000000000000000');
+    expect(hex('config_device_ipv6').slice(0, 64)).toBe(`${'0'.repeat(32)}fd000000000000000000000000000005`);
+    expect(['config_ipv6', 'config_masquerade6', 'config_world_ipv6'].map((name) => values.get(name as ProgramVariable))).toEqual([1, 1, 10]);
   });
 });

@@ -1,6 +1,6 @@
-// cilium_ct4_global (TCP) and cilium_ct_any4_global: connection tracking. Twins in agent/bpf/lib/maps.h.
+// cilium_ct4_global (TCP) and cilium_ct_any4_global: connection tracking, and the same for IPv6. Twins in agent/bpf/lib/maps.h and maps6.h.
 
-import {ipv4, portBe, struct, structCodec, u16, u32, u64, u8} from './layout.js';
+import {ipv4, ipv6, portBe, struct, structCodec, u16, u32, u64, u8} from './layout.js';
 
 /** In packet order of the packet that created the entry: `source` opened the connection. */
 export const CT_TUPLE = struct('ipv4_ct_tuple', 14, {
@@ -10,6 +10,15 @@ export const CT_TUPLE = struct('ipv4_ct_tuple', 14, {
   sourcePort: portBe(10, 'sport'),
   protocol: u8(12, 'nexthdr'),
   flags: u8(13, 'flags'),
+});
+
+export const CT_TUPLE6 = struct('ipv6_ct_tuple', 38, {
+  destination: ipv6(0, 'daddr'),
+  source: ipv6(16, 'saddr'),
+  destinationPort: portBe(32, 'dport'),
+  sourcePort: portBe(34, 'sport'),
+  protocol: u8(36, 'nexthdr'),
+  flags: u8(37, 'flags'),
 });
 
 export const CT_ENTRY = struct('ct_entry', 56, {
@@ -43,3 +52,5 @@ export const CT_FROM_TUNNEL = 0x400;
 
 export const ctTcpCodec = structCodec('cilium_ct4_global', CT_TUPLE, CT_ENTRY);
 export const ctAnyCodec = structCodec('cilium_ct_any4_global', CT_TUPLE, CT_ENTRY);
+export const ctTcp6Codec = structCodec('cilium_ct6_global', CT_TUPLE6, CT_ENTRY);
+export const ctAny6Codec = structCodec('cilium_ct_any6_global', CT_TUPLE6, CT_ENTRY);

@@ -2,12 +2,12 @@
 
 import {identityId} from '../../lib/domain/identity.js';
 import type {IdentityId} from '../../lib/domain/identity.js';
-import {FAMILY_IPV4} from './ipcache.js';
-import {ipv4, ipv4In16, mac, struct, u16, u32, u8} from './layout.js';
+import {familyAt, familyNumber} from './ipcache.js';
+import {addressIn16, ipv4, ipv6, mac, struct, u16, u32, u8} from './layout.js';
 import type {MapCodec} from './layout.js';
 
 export const ENDPOINT_KEY = struct('endpoint_key', 20, {
-  address: ipv4In16(0, 'addr'),
+  address: addressIn16(0, 'addr', familyAt(16)),
   family: u8(16, 'family'),
   key: u8(17, 'key'),
   clusterId: u16(18, 'cluster_id'),
@@ -46,7 +46,7 @@ export function hostLxcEntry(): LxcEntry {
 /** Key: the address. */
 export const lxcCodec: MapCodec<string, LxcEntry> = {
   map: 'cilium_lxc', keyStruct: ENDPOINT_KEY, valueStruct: ENDPOINT_INFO,
-  encodeKey: (address) => ENDPOINT_KEY.encode({address, family: FAMILY_IPV4, key: 0, clusterId: 0}),
+  encodeKey: (address) => ENDPOINT_KEY.encode({address, family: familyNumber(address.includes(':') ? 6 : 4), key: 0, clusterId: 0}),
   decodeKey: (bytes) => ENDPOINT_KEY.decode(bytes).address,
   encodeValue: (entry) => ENDPOINT_INFO.encode({ifindex: entry.ifindex, endpointId: entry.endpointId,
     flags: entry.host ? LXC_HOST | LXC_AT_HOST_NS : 0, mac: entry.mac, nodeMac: entry.nodeMac, identity: entry.identity, parentIfindex: 0}),
@@ -57,14 +57,18 @@ export const lxcCodec: MapCodec<string, LxcEntry> = {
   },
 };
 
-export const ENDPOINT_CONFIG = struct('endpoint_config', 40, {
+export const ENDPOINT_CONFIG = struct('endpoint_config', 56, {
   identity: u32(0, 'sec_id'),
   ipv4: ipv4(4, 'ipv4'),
   ifindex: u32(8, 'ifindex'),
   flags: u32(12, 'flags'),
   mac: mac(16, 'mac'),
   nodeMac: mac(24, 'node_mac'),
+  ipv6: ipv6(32, 'ipv6'),
 });
+
+const NO_IPV4 = '0.0.0.0';
+const NO_IPV6 = '::';
 
 const CONFIG_VALID = 1;
 const CONFIG_INGRESS_ENFORCED = 2;
@@ -74,7 +78,9 @@ const CONFIG_AUDIT = 8;
 /** What the shared program needs to know of the endpoint it runs for. An array slot without it is all zero: not an endpoint. */
 export interface EndpointConfig {
   readonly identity: IdentityId;
-  readonly ipv4: string;
+  /** Null = the endpoint has no address of the family. */
+  readonly ipv4: string | null;
+  readonly ipv6: string | null;
   readonly ifindex: number;
   readonly mac: string;
   readonly nodeMac: string;
@@ -93,12 +99,13 @@ export const endpointConfigCodec: MapCodec<number, EndpointConfig | null> = {
     if (config === null) return new Uint8Array(ENDPOINT_CONFIG.size);
     const flags = CONFIG_VALID | (config.ingressEnforced ? CONFIG_INGRESS_ENFORCED : 0) |
       (config.egressEnforced ? CONFIG_EGRESS_ENFORCED : 0) | (config.audit ? CONFIG_AUDIT : 0);
-    return ENDPOINT_CONFIG.encode({...config, flags});
+    return ENDPOINT_CONFIG.encode({...config, ipv4: config.ipv4 ?? NO_IPV4, ipv6: config.ipv6 ?? NO_IPV6, flags});
   },
   decodeValue(bytes) {
     const {flags, ...value} = ENDPOINT_CONFIG.decode(bytes);
     if ((flags & CONFIG_VALID) === 0) return null;
-    return {...value, identity: identityId(value.identity), ingressEnforced: (flags & CONFIG_INGRESS_ENFORCED) !== 0,
+    return {...value, ipv4: value.ipv4 === NO_IPV4 ? null : value.ipv4, ipv6: value.ipv6 === NO_IPV6 ? null : value.ipv6,
+      identity: identityId(value.identity), ingressEnforced: (flags & CONFIG_INGRESS_ENFORCED) !== 0,
       egressEnforced: (flags & CONFIG_EGRESS_ENFORCED) !== 0, audit: (flags & CONFIG_AUDIT) !== 0};
   },
 };

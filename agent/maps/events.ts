@@ -1,6 +1,6 @@
 // cilium_events: records of the ring buffer, in Cilium's message layouts. Twins in agent/bpf/lib/events.h.
 
-import {bits, i32, ipv4In16, struct, u16, u32, u64, u8} from './layout.js';
+import {addressIn16, bits, i32, struct, u16, u32, u64, u8} from './layout.js';
 import type {ValueOf} from './layout.js';
 
 const COMMON = {
@@ -31,6 +31,9 @@ export const DROP_MESSAGE = struct('drop_notify', 56, {
   direction: u8(52, 'dir'),
 });
 
+/** Of the `flags` of drops and traces. */
+export const EVENT_FLAG_IPV6 = 1;
+
 /** `subtype` is the observation point. */
 export const TRACE_MESSAGE = struct('trace_notify', 56, {
   ...COMMON,
@@ -40,7 +43,7 @@ export const TRACE_MESSAGE = struct('trace_notify', 56, {
   reason: u8(26, 'reason'),
   flags: u8(27, 'flags'),
   ifindex: u32(28, 'ifindex'),
-  originalAddress: ipv4In16(32, 'orig_addr'),
+  originalAddress: addressIn16(32, 'orig_addr', (view) => ((view.getUint8(27) & EVENT_FLAG_IPV6) === 0 ? 4 : 6)),
   ipTraceId: u64(48, 'ip_trace_id'),
 });
 

@@ -1,16 +1,26 @@
 // cilium_ipcache: prefix → identity and tunnel endpoint. Twin of `struct ipcache_key/ipcache_value` in agent/bpf/lib/maps.h.
 
 import {formatAddress, parsePrefix} from '../../lib/core/ip.js';
+import type {Family} from '../../lib/core/ip.js';
 import {invariant} from '../../lib/core/invariant.js';
 import {identityId} from '../../lib/domain/identity.js';
 import type {IdentityId} from '../../lib/domain/identity.js';
-import {ipv4In16, struct, u16, u32, u8} from './layout.js';
+import {addressIn16, ipv4In16, struct, u16, u32, u8} from './layout.js';
 import type {MapCodec} from './layout.js';
 
 /** Bits of the key before the address: cluster id, padding, family. */
 export const IPCACHE_STATIC_BITS = 32;
 export const FAMILY_IPV4 = 1;
 export const FAMILY_IPV6 = 2;
+
+/** From the byte in which a key says what its address is. */
+export function familyAt(offset: number): (view: DataView) => Family {
+  return (view) => (view.getUint8(offset) === FAMILY_IPV6 ? 6 : 4);
+}
+
+export function familyNumber(family: Family): number {
+  return family === 6 ? FAMILY_IPV6 : FAMILY_IPV4;
+}
 
 const SKIP_TUNNEL = 1;
 const HAS_TUNNEL_ENDPOINT = 2;
@@ -19,7 +29,7 @@ export const IPCACHE_KEY = struct('ipcache_key', 24, {
   prefixLength: u32(0, 'prefixlen'),
   clusterId: u16(4, 'cluster_id'),
   family: u8(7, 'family'),
-  address: ipv4In16(8, 'addr'),
+  address: addressIn16(8, 'addr', familyAt(7)),
 });
 
 export const IPCACHE_VALUE = struct('ipcache_value', 24, {
@@ -36,13 +46,13 @@ export interface IpcacheEntry {
   readonly skipTunnel: boolean;
 }
 
-/** Key: the prefix in canonical text. IPv4. */
+/** Key: the prefix in canonical text. */
 export const ipcacheCodec: MapCodec<string, IpcacheEntry> = {
   map: 'cilium_ipcache', keyStruct: IPCACHE_KEY, valueStruct: IPCACHE_VALUE,
   encodeKey(text) {
     const prefix = parsePrefix(text);
-    invariant(prefix !== null && prefix.family === 4, 'an IPv4 prefix', {text});
-    return IPCACHE_KEY.encode({prefixLength: IPCACHE_STATIC_BITS + prefix.length, clusterId: 0, family: FAMILY_IPV4,
+    invariant(prefix !== null, 'a prefix', {text});
+    return IPCACHE_KEY.encode({prefixLength: IPCACHE_STATIC_BITS + prefix.length, clusterId: 0, family: familyNumber(prefix.family),
       address: formatAddress(prefix)});
   },
   decodeKey(bytes) {

@@ -1,6 +1,7 @@
 // Byte layouts of kernel structs: one description gives encoder, decoder and the offsets that the BTF twin check compares.
 
 import {formatAddress, parseAddress} from '../../lib/core/ip.js';
+import type {Family} from '../../lib/core/ip.js';
 import {invariant} from '../../lib/core/invariant.js';
 
 /** One member: where it lies and how it is read and written. `bits` only for C bit-fields. */
@@ -107,18 +108,35 @@ export function bits(offset: number, member: string, shift: number, width: numbe
 
 /** `10.0.0.1` as four bytes in network order. */
 export function ipv4(offset: number, member: string): Field<string> {
-  return {member, offset, size: 4,
-    read: (view) => formatAddress({family: 4, bytes: new Uint8Array(view.buffer, view.byteOffset + offset, 4)}),
+  return address(offset, member, 4);
+}
+
+/** `fd00::1` as sixteen bytes in network order. */
+export function ipv6(offset: number, member: string): Field<string> {
+  return address(offset, member, 6);
+}
+
+function address(offset: number, member: string, family: Family): Field<string> {
+  const size = family === 4 ? 4 : 16;
+  return {member, offset, size,
+    read: (view) => formatAddress({family, bytes: new Uint8Array(view.buffer, view.byteOffset + offset, size)}),
     write: (view, value) => {
-      const address = parseAddress(value);
-      invariant(address !== null && address.family === 4, 'an IPv4 address', {member, value});
-      new Uint8Array(view.buffer, view.byteOffset + offset, 4).set(address.bytes);
+      const parsed = parseAddress(value);
+      invariant(parsed !== null && parsed.family === family, `an IPv${family} address`, {member, value});
+      new Uint8Array(view.buffer, view.byteOffset + offset, size).set(parsed.bytes);
     }};
 }
 
 /** 16 bytes that hold an IPv4 address in the first four (the family is said elsewhere). */
 export function ipv4In16(offset: number, member: string): Field<string> {
   return {...ipv4(offset, member), size: 16};
+}
+
+/** 16 bytes that hold an address of either family; `familyOf` reads which from elsewhere in the struct. */
+export function addressIn16(offset: number, member: string, familyOf: (view: DataView) => Family): Field<string> {
+  const [four, six] = [ipv4(offset, member), ipv6(offset, member)];
+  return {...six, read: (view) => (familyOf(view) === 4 ? four : six).read(view),
+    write: (view, value) => (value.includes(':') ? six : four).write(view, value)};
 }
 
 /** `02:00:00:00:00:01`; the two bytes after it are padding inside an 8-byte member. */

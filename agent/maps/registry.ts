@@ -27,14 +27,20 @@ const DEFINITIONS = [
   lpm('cilium_ipcache', 24, 24, 512_000),
   map('cilium_lxc', 'hash', {keySize: 20, valueSize: 48, maxEntries: 65_535}),
   map('cilium_policy', 'array_of_maps', {keySize: 4, valueSize: 4, maxEntries: 65_536}),
-  map('cilium_ep_config', 'array', {keySize: 4, valueSize: 40, maxEntries: 65_536}),
+  {...map('cilium_ep_config', 'array', {keySize: 4, valueSize: 56, maxEntries: 65_536}), layoutVersion: 2},
   map('cilium_if_to_ep', 'hash', {keySize: 4, valueSize: 4, maxEntries: 65_536}),
   map('cilium_ct4_global', 'lru_hash', {keySize: 14, valueSize: 56, maxEntries: 524_288}),
   map('cilium_ct_any4_global', 'lru_hash', {keySize: 14, valueSize: 56, maxEntries: 262_144}),
+  map('cilium_ct6_global', 'lru_hash', {keySize: 38, valueSize: 56, maxEntries: 524_288}),
+  map('cilium_ct_any6_global', 'lru_hash', {keySize: 38, valueSize: 56, maxEntries: 262_144}),
   map('cilium_snat_v4_external', 'lru_hash', {keySize: 14, valueSize: 40, maxEntries: 524_288}),
   map('cilium_snat_v4_alloc_retries', 'percpu_array', {keySize: 4, valueSize: 4, maxEntries: 33}),
+  map('cilium_snat_v6_external', 'lru_hash', {keySize: 38, valueSize: 56, maxEntries: 524_288}),
+  map('cilium_snat_v6_alloc_retries', 'percpu_array', {keySize: 4, valueSize: 4, maxEntries: 33}),
   lpm('cilium_ipmasq_v4', 8, 1, 16_384),
+  lpm('cilium_ipmasq_v6', 20, 1, 16_384),
   map('cilium_ipv4_frag_datagrams', 'lru_hash', {keySize: 12, valueSize: 4, maxEntries: 8_192}),
+  map('cilium_ipv6_frag_datagrams', 'lru_hash', {keySize: 40, valueSize: 4, maxEntries: 8_192}),
   map('cilium_routes_v4', 'percpu_array', {keySize: 4, valueSize: 32, maxEntries: 1024}),
   map('cilium_metrics', 'percpu_hash', {keySize: 8, valueSize: 16, maxEntries: 1_024}),
   map('cilium_events', 'ringbuf', {keySize: 0, valueSize: 0, maxEntries: 8 << 20}),
@@ -45,7 +51,8 @@ const DEFINITIONS = [
 export type MapName =
   | 'cilium_ipcache' | 'cilium_lxc' | 'cilium_policy' | 'cilium_ep_config' | 'cilium_if_to_ep' | 'cilium_ct4_global'
   | 'cilium_ct_any4_global' | 'cilium_snat_v4_external' | 'cilium_snat_v4_alloc_retries' | 'cilium_ipmasq_v4'
-  | 'cilium_ipv4_frag_datagrams' | 'cilium_routes_v4' | 'cilium_metrics' | 'cilium_events' | 'cilium_events_lost' | 'cilium_runtime_config';
+  | 'cilium_ct6_global' | 'cilium_ct_any6_global' | 'cilium_snat_v6_external' | 'cilium_snat_v6_alloc_retries' | 'cilium_ipmasq_v6'
+  | 'cilium_ipv4_frag_datagrams' | 'cilium_ipv6_frag_datagrams' | 'cilium_routes_v4' | 'cilium_metrics' | 'cilium_events' | 'cilium_events_lost' | 'cilium_runtime_config';
 
 /** In creation order; all are pinned by name. */
 export const MAPS: ReadonlyMap<MapName, MapDefinition> = new Map(DEFINITIONS.map((definition) => [definition.name, definition]));
@@ -55,12 +62,27 @@ export const POLICY_INNER_MAP = {
   name: 'cilium_policy_in', type: 'lpm_trie', keySize: 12, valueSize: 16, maxEntries: 16_384, flags: BPF_F_NO_PREALLOC,
 } as const;
 
+/** Of the pin. A new layout has a new name: the old bytes are left behind, never read. */
+export function pinName({name, layoutVersion}: Pick<MapDefinition, 'name' | 'layoutVersion'>): string {
+  return layoutVersion === 1 ? name : `${name}_v${layoutVersion}`;
+}
+
+/** A map of one entry holds nothing of worth: it gives way to one of another size. */
+export const PLACEHOLDER_ENTRIES = 1;
+
 export type MapSizes = Readonly<Partial<Record<MapName, number>>>;
 
 /** For labs and tests, where many nodes share one machine's memory. */
 export const SMALL_SIZES: MapSizes = {
   cilium_ipcache: 16_384, cilium_lxc: 1_024, cilium_policy: 1_024, cilium_ep_config: 1_024, cilium_if_to_ep: 1_024, cilium_ct4_global: 16_384,
-  cilium_ct_any4_global: 16_384, cilium_snat_v4_external: 16_384, cilium_ipv4_frag_datagrams: 1_024, cilium_events: 1 << 20,
+  cilium_ct_any4_global: 16_384, cilium_snat_v4_external: 16_384, cilium_ipv4_frag_datagrams: 1_024, cilium_ct6_global: 16_384,
+  cilium_ct_any6_global: 16_384, cilium_snat_v6_external: 16_384, cilium_ipv6_frag_datagrams: 1_024, cilium_events: 1 << 20,
+};
+
+/** While IPv6 is off: its maps are there, because programs name them, and take no room. */
+export const IPV6_OFF_SIZES: MapSizes = {
+  cilium_ct6_global: PLACEHOLDER_ENTRIES, cilium_ct_any6_global: PLACEHOLDER_ENTRIES, cilium_snat_v6_external: PLACEHOLDER_ENTRIES,
+  cilium_ipv6_frag_datagrams: PLACEHOLDER_ENTRIES,
 };
 
 /** The definitions with `sizes` in place of the defaults. */

@@ -27,7 +27,7 @@ export function endpoints(list: readonly AgentEndpoint[]): unknown {
     status: {
       'external-identifiers': {'container-id': one.containerId, 'k8s-namespace': one.namespace, 'k8s-pod-name': one.name},
       identity: {id: one.identity, labels: one.labels},
-      networking: {addressing: [{ipv4: one.ipv4}], 'interface-name': one.ifname, mac: one.mac},
+      networking: {addressing: [{...(one.ipv4 === '' ? {} : {ipv4: one.ipv4}), ...(one.ipv6 === '' ? {} : {ipv6: one.ipv6})}], 'interface-name': one.ifname, mac: one.mac},
       policy: {realized: {'policy-enabled': enabledIn(one.policy)}},
       state: one.state,
     },

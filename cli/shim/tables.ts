@@ -64,7 +64,7 @@ export function endpointList(endpoints: readonly AgentEndpoint[]): string {
   const rows = [...endpoints].sort((a, b) => a.id - b.id).flatMap((one) => {
     const labels = one.labels.length === 0 ? ['no labels'] : [...one.labels].sort(compareStrings);
     const head = [String(one.id), enabled(one.policy.ingress), enabled(one.policy.egress), String(one.identity)];
-    return labels.map((label, i) => (i === 0 ? [...head, label, '', one.ipv4, one.state, ''] : ['', '', '', '', label, '', '', '', '']));
+    return labels.map((label, i) => (i === 0 ? [...head, label, one.ipv6, one.ipv4, one.state, ''] : ['', '', '', '', label, '', '', '', '']));
   });
   return tabwriter([
     ['ENDPOINT', 'POLICY (ingress)', 'POLICY (egress)', 'IDENTITY', 'LABELS (source:key[=value])', 'IPv6', 'IPv4', 'STATUS', ''],

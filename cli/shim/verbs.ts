@@ -38,7 +38,7 @@ export const endpointList: Verb = async (context) => {
 export const endpointGet: Verb = async (context) => {
   const wanted = argument(context, 0, 'the endpoint');
   const answer = await agentOf(context.common).get('/v1/endpoints');
-  const found = answer.filter((one) => String(one.id) === wanted || `pod-name:${one.namespace}:${one.name}` === wanted || `ipv4:${one.ipv4}` === wanted);
+  const found = answer.filter((one) => String(one.id) === wanted || `pod-name:${one.namespace}:${one.name}` === wanted || `ipv4:${one.ipv4}` === wanted || `ipv6:${one.ipv6}` === wanted);
   if (found.length === 0) throw new CliError(EXIT.findings, `Cannot get endpoint ${wanted}: endpoint not found`);
   await printValue(context.io, context.common.format, json.endpoints(found));
   return EXIT.ok;

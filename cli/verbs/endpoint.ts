@@ -16,6 +16,7 @@ const COLUMNS: readonly Column<AgentEndpoint>[] = [
   {title: 'IDENTITY', cell: ({identity}) => identity},
   {title: 'LABELS', cell: ({labels}) => labelLines(labels)},
   {title: 'IPV4', cell: ({ipv4}) => ipv4},
+  {title: 'IPV6', cell: ({ipv6}) => ipv6, wide: true},
   {title: 'INTERFACE', cell: ({ifname}) => ifname, wide: true},
   {title: 'MAC', cell: ({mac}) => mac, wide: true},
   {title: 'CONTAINER', cell: ({containerId}) => containerId, wide: true},
@@ -40,7 +41,7 @@ export const list: Verb = async (context) => {
 export const get: Verb = async (context) => {
   const wanted = argument(context, 0, 'the endpoint');
   const {value, exit} = await endpoints(context);
-  const found = value.find((one) => String(one.id) === wanted || `${one.namespace}/${one.name}` === wanted || one.ipv4 === wanted);
+  const found = value.find((one) => String(one.id) === wanted || `${one.namespace}/${one.name}` === wanted || one.ipv4 === wanted || one.ipv6 === wanted);
   if (found === undefined) throw new CliError(EXIT.findings, `no endpoint ${wanted} on this node`);
   await printValue(context.io, context.common.format, found);
   return exit;

@@ -28,7 +28,9 @@ export interface AgentEndpoint {
   readonly containerId: string;
   readonly identity: number;
   readonly labels: readonly string[];
+  /** Empty when it has no address of the family. */
   readonly ipv4: string;
+  readonly ipv6: string;
   readonly ifname: string;
   readonly mac: string;
   /** Whether a direction is enforced. */

@@ -4,15 +4,15 @@ import {join} from 'node:path';
 import {describe, expect, test} from '@jest/globals';
 
 import {PROBE} from '../../agent/bpf/tests/probe.js';
-import {CT_ENTRY, CT_TUPLE} from '../../agent/maps/ct.js';
+import {CT_ENTRY, CT_TUPLE, CT_TUPLE6} from '../../agent/maps/ct.js';
 import {ENDPOINT_CONFIG, ENDPOINT_INFO, ENDPOINT_KEY} from '../../agent/maps/endpoint.js';
 import {DROP_MESSAGE, EVENT_CAPTURE_MAX, TRACE_MESSAGE, VERDICT_MESSAGE} from '../../agent/maps/events.js';
-import {FRAGMENT_KEY, FRAGMENT_PORTS} from '../../agent/maps/frag.js';
+import {FRAGMENT_KEY, FRAGMENT_KEY6, FRAGMENT_PORTS, FRAGMENT_PORTS6} from '../../agent/maps/frag.js';
 import {IPCACHE_KEY, IPCACHE_VALUE} from '../../agent/maps/ipcache.js';
 import type {AnyStruct} from '../../agent/maps/layout.js';
-import {IPMASQ_KEY} from '../../agent/maps/masq.js';
+import {IPMASQ_KEY, IPMASQ_KEY6} from '../../agent/maps/masq.js';
 import {METRICS_KEY, METRICS_VALUE} from '../../agent/maps/metrics.js';
-import {NAT_ENTRY} from '../../agent/maps/nat.js';
+import {NAT_ENTRY, NAT_ENTRY6} from '../../agent/maps/nat.js';
 import {POLICY_ENTRY, POLICY_KEY} from '../../agent/maps/policy.js';
 import {MAX_DEVICES, MAX_POD_CIDRS, PROGRAM_DEFAULTS, PROGRAM_VARIABLES} from '../../agent/maps/program-config.js';
 import {BPF_MAP_TYPES, MAPS, POLICY_INNER_MAP} from '../../agent/maps/registry.js';
@@ -25,8 +25,8 @@ const OBJECTS = NAMES.flatMap((name) => [`build/bpf/${name}.bpf.o`, `build/bpf/t
 const BTF = new Map(OBJECTS.map((file) => [file, new Btf(join(ROOT, file))]));
 const CONFIG_H = readFileSync(join(ROOT, 'agent/bpf/lib/config.h'), 'utf8');
 
-const STRUCTS: readonly AnyStruct[] = [IPCACHE_KEY, IPCACHE_VALUE, ENDPOINT_KEY, ENDPOINT_INFO, ENDPOINT_CONFIG, POLICY_KEY, POLICY_ENTRY, CT_TUPLE,
-  CT_ENTRY, NAT_ENTRY, IPMASQ_KEY, FRAGMENT_KEY, FRAGMENT_PORTS, METRICS_KEY, METRICS_VALUE, DROP_MESSAGE, TRACE_MESSAGE, VERDICT_MESSAGE, PROBE];
+const STRUCTS: readonly AnyStruct[] = [IPCACHE_KEY, IPCACHE_VALUE, ENDPOINT_KEY, ENDPOINT_INFO, ENDPOINT_CONFIG, POLICY_KEY, POLICY_ENTRY, CT_TUPLE, CT_TUPLE6,
+  CT_ENTRY, NAT_ENTRY, NAT_ENTRY6, IPMASQ_KEY, IPMASQ_KEY6, FRAGMENT_KEY, FRAGMENT_KEY6, FRAGMENT_PORTS, FRAGMENT_PORTS6, METRICS_KEY, METRICS_VALUE, DROP_MESSAGE, TRACE_MESSAGE, VERDICT_MESSAGE, PROBE];
 
 /** A member that the codec describes, as the object must have it. */
 function expected(struct: AnyStruct): Record<string, {bitOffset: number; bits: number; bitfield: boolean}> {

@@ -7,6 +7,8 @@
 
 #include "types.h"
 
+#define EINVAL 22
+
 #define TUNNEL_KEY_SIZE __builtin_offsetof(struct bpf_tunnel_key, local_ipv4) /* what kernels before 6.0 know */
 
 #ifdef STENTOR_TEST
@@ -30,6 +32,7 @@ struct probe {
 	__u32 actions;		/* out: how many */
 	__s32 ct_create_result; /* in: what a connection's insertion returns, when not 0 */
 	__u32 jiffies;		/* in */
+	struct ipv6_address nexthop6; /* out; of IPv6 */
 };
 
 struct {
@@ -72,7 +75,11 @@ static __always_inline int do_redirect_peer(__u32 ifindex)
 
 static __always_inline int do_redirect_neigh(__u32 ifindex, struct bpf_redir_neigh *neigh)
 {
-	return probe_action(3, ifindex, 0, neigh->ipv4_nh);
+	struct probe *t = probe();
+
+	if (t && neigh->nh_family == AF_INET6)
+		__builtin_memcpy(&t->nexthop6, neigh->ipv6_nh, sizeof(t->nexthop6));
+	return probe_action(3, ifindex, 0, neigh->nh_family == AF_INET ? neigh->ipv4_nh : 0);
 }
 
 static __always_inline int do_fib_lookup(struct __sk_buff *skb, struct bpf_fib_lookup *fib)
@@ -158,8 +165,6 @@ static __always_inline int do_redirect_neigh(__u32 ifindex, struct bpf_redir_nei
 {
 	return bpf_redirect_neigh(ifindex, neigh, sizeof(*neigh), 0);
 }
-
-#define EINVAL 22
 
 /* Without the neighbour, which bpf_redirect_neigh looks up itself. Kernels before 6.3 refuse the flag. */
 static __always_inline int do_fib_lookup(struct __sk_buff *skb, struct bpf_fib_lookup *fib)

@@ -14,6 +14,11 @@ struct cidr4 {
 	__be32 mask;
 };
 
+struct cidr6 {
+	struct ipv6_address addr;
+	struct ipv6_address mask;
+};
+
 struct device_address {
 	__u32 ifindex;
 	__be32 ipv4;
@@ -41,6 +46,17 @@ CONFIG(__u32, ct_syn_timeout, "Seconds a TCP connection without an answer is rem
 CONFIG(__u32, ct_close_timeout, "Seconds a closing TCP connection is remembered") = 10;
 CONFIG(__u32, ct_any_timeout, "Seconds an idle flow of another protocol is remembered") = 60;
 CONFIG(__u32, capture_bytes, "Bytes of the packet in an event") = 128;
+
+/* IPv6. While it is off nothing of it is in the programs that run, and pods' packets are of an unknown protocol. */
+CONFIG(__u8, ipv6, "IPv6 is on");
+CONFIG(struct cidr6, pod_cidrs6, "IPv6 PodCIDRs of this node")[MAX_POD_CIDRS];
+CONFIG(__u8, pod_cidr6_count, "How many of config_pod_cidrs6 count");
+CONFIG(struct ipv6_address, device_ipv6, "IPv6 address that each of config_devices masquerades to; zero: none")[MAX_DEVICES];
+CONFIG(__u8, masquerade6, "Masquerade IPv6 pod traffic that leaves through an uplink");
+CONFIG(struct cidr6, snat_exclusions6, "IPv6 destinations that are never masqueraded")[MAX_POD_CIDRS];
+CONFIG(__u8, snat_exclusion6_count, "How many of config_snat_exclusions6 count");
+CONFIG(__u32, world_ipv4, "Identity of IPv4 addresses nobody knows") = WORLD_ID;
+CONFIG(__u32, world_ipv6, "Identity of IPv6 addresses nobody knows") = WORLD_ID;
 
 /* Indexes of cilium_runtime_config. Twin: agent/maps/runtime-config.ts. */
 enum runtime_config {

@@ -167,6 +167,20 @@ static __noinline __maybe_unused int ct_lookup(struct __sk_buff *skb, struct pac
 	return 0;
 }
 
+/* A connection's entry after its first packet. `entry` is zero. */
+static __always_inline void ct_begin(const struct __sk_buff *skb, const struct packet *p, struct ct_entry *entry)
+{
+	entry->packets = 1;
+	entry->bytes = skb->len;
+	entry->src_sec_id = p->src_id;
+	entry->tx_flags_seen = p->tcp_flags;
+	if (p->tuple.nexthdr == IPPROTO_TCP && !(p->tcp_flags & TCP_SYN))
+		entry->flags = CT_SEEN_NON_SYN;
+	if (p->tcp_flags & TCP_RST)
+		entry->flags |= CT_RX_CLOSING | CT_TX_CLOSING;
+	entry->lifetime = p->now + ct_lifetime(p, entry->flags);
+}
+
 /* For a NEW packet that may pass. Errors make no entries. */
 static __noinline __maybe_unused int ct_create(struct __sk_buff *skb, struct packet *p)
 {
@@ -177,15 +191,7 @@ static __noinline __maybe_unused int ct_create(struct __sk_buff *skb, struct pac
 	if (p->flags & PACKET_ICMP_ERROR)
 		return 0;
 	key.flags = p->dir == METRIC_EGRESS ? TUPLE_OUT : TUPLE_IN;
-	entry.packets = 1;
-	entry.bytes = skb->len;
-	entry.src_sec_id = p->src_id;
-	entry.tx_flags_seen = p->tcp_flags;
-	if (p->tuple.nexthdr == IPPROTO_TCP && !(p->tcp_flags & TCP_SYN))
-		entry.flags = CT_SEEN_NON_SYN;
-	if (p->tcp_flags & TCP_RST)
-		entry.flags |= CT_RX_CLOSING | CT_TX_CLOSING;
-	entry.lifetime = p->now + ct_lifetime(p, entry.flags);
+	ct_begin(skb, p, &entry);
 	if (p->tuple.nexthdr == IPPROTO_TCP)
 		ret = do_ct_insert(&cilium_ct4_global, &key, &entry);
 	else

@@ -21,6 +21,7 @@
 #define DROP_CSUM_L3 -153 /* Error while correcting L3 checksum */
 #define DROP_CSUM_L4 -154 /* Error while correcting L4 checksum */
 #define DROP_CT_CREATE_FAILED -155 /* CT: Map insertion failed */
+#define DROP_INVALID_EXTHDR -156 /* Invalid IPv6 extension header */
 #define DROP_FRAG_NOSUPPORT -157 /* IP fragmentation not supported */
 #define DROP_NO_SERVICE -158 /* Service backend not found */
 #define DROP_NO_TUNNEL_ENDPOINT -160 /* No tunnel/encapsulation endpoint (datapath BUG!) */
@@ -35,6 +36,7 @@
 #define DROP_UNKNOWN_SENDER -172 /* Unknown sender */
 #define DROP_IS_CLUSTER_IP -174 /* Is a ClusterIP */
 #define DROP_FRAG_NOT_FOUND -175 /* First logical datagram fragment not found */
+#define DROP_FORBIDDEN_ICMP6 -176 /* Forbidden ICMPv6 message */
 #define DROP_NOT_IN_SRC_RANGE -177 /* Denied by LB src range check */
 #define DROP_PROXY_LOOKUP_FAILED -178 /* Socket lookup failed */
 #define DROP_PROXY_SET_FAILED -179 /* Socket assign failed */
@@ -62,6 +64,13 @@
 #define FILE_NAT 10
 #define FILE_NAT_ICMP 11
 #define FILE_ARP 12
+#define FILE_IPV6 13
+#define FILE_CT6 14
+#define FILE_DELIVER6 15
+#define FILE_ND6 16
+#define FILE_FIB6 17
+#define FILE_NAT6 18
+#define FILE_NAT6_ICMP 19
 
 /* Remembers the place and gives the reason: `return DROP(p, DROP_INVALID);` */
 #define DROP(p, reason) \

@@ -7,11 +7,13 @@
 #undef SOURCE_FILE
 #define SOURCE_FILE FILE_ENCAP
 
-/* The host is a remote node to others; what has a number of this node only is the world. */
+/* The host is a remote node to others; what has a number of this node only is the world, of which there is one. */
 static __always_inline __u32 wire_identity(__u32 identity)
 {
 	if (identity == HOST_ID)
 		return REMOTE_NODE_ID;
+	if (identity == WORLD_IPV4_ID || identity == WORLD_IPV6_ID)
+		return WORLD_ID;
 	return identity > MAX_WIRE_ID ? WORLD_ID : identity;
 }
 

@@ -32,6 +32,8 @@ enum trace_point {
 
 #define TRACE_REASON_UNKNOWN 5
 
+#define EVENT_FLAG_IPV6 1
+
 struct drop_notify {
 	__u8 type;
 	__u8 subtype; /* the reason */
@@ -183,6 +185,7 @@ static __noinline __maybe_unused int send_drop(struct __sk_buff *skb, struct pac
 		.line = p->line,
 		.file = p->file,
 		.ifindex = skb->ifindex,
+		.flags = p->flags & PACKET_IPV6 ? EVENT_FLAG_IPV6 : 0,
 		.cookie = p->cookie,
 		.dir = p->dir,
 	};
@@ -229,6 +232,10 @@ static __noinline __maybe_unused int send_trace(struct __sk_buff *skb, struct pa
 		.ifindex = skb->ifindex,
 		.orig_addr = {p->tuple.saddr},
 	};
+	if (p->flags & PACKET_IPV6) {
+		trace->flags = EVENT_FLAG_IPV6;
+		bpf_skb_load_bytes(skb, IPV6_OFF(saddr), trace->orig_addr, sizeof(trace->orig_addr));
+	}
 	capture(skb, (void *)(trace + 1), len);
 	bpf_ringbuf_submit(trace, 0);
 	return 0;
@@ -280,6 +287,7 @@ static __noinline __maybe_unused int send_verdict(struct __sk_buff *skb, struct 
 		.dst_port = bpf_ntohs(v->port),
 		.proto = p->tuple.nexthdr,
 		.dir = p->dir,
+		.ipv6 = p->flags & PACKET_IPV6 ? 1 : 0,
 		.match_type = v->match_type,
 		.audited = v->audited,
 		.cookie = p->cookie,

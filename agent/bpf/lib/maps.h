@@ -8,6 +8,7 @@
 #include "types.h"
 
 #define FAMILY_IPV4 1
+#define FAMILY_IPV6 2
 
 struct ipcache_key {
 	__u32 prefixlen;
@@ -68,9 +69,10 @@ struct endpoint_config {
 	__u32 flags;
 	__u8 mac[8];
 	__u8 node_mac[8];
+	struct ipv6_address ipv6; /* zero, as ipv4: the endpoint has none */
 	__u64 pad;
 };
-_Static_assert(sizeof(struct endpoint_config) == 40, "layout is an ABI");
+_Static_assert(sizeof(struct endpoint_config) == 56, "layout is an ABI");
 
 struct policy_key {
 	__u32 prefixlen;

@@ -15,16 +15,16 @@ static __always_inline bool in_ipmasq(__be32 addr)
 }
 
 /* Other nodes route to pods natively; through the tunnel only pods are reached, so a node's own address is not excluded. */
-static __always_inline bool is_excluded_node(__be32 addr)
+static __always_inline bool is_node_by_route(const struct ipcache_value *entry)
 {
-	const struct ipcache_value *entry;
-
-	if (config_masquerade_remote_nodes)
-		return false;
-	entry = lookup_ipcache(addr);
 	if (!entry || (entry->sec_identity != REMOTE_NODE_ID && entry->sec_identity != KUBE_APISERVER_ID))
 		return false;
 	return !config_tunnel_mode || entry->flags & IPCACHE_SKIP_TUNNEL;
+}
+
+static __always_inline bool is_excluded_node(__be32 addr)
+{
+	return !config_masquerade_remote_nodes && is_node_by_route(lookup_ipcache(addr));
 }
 
 static __always_inline bool is_excluded(__be32 addr)

@@ -12,6 +12,7 @@
 #define PACKET_ICMP_ERROR 1	/* carries the header of the packet it is about */
 #define PACKET_LATER_FRAGMENT 2 /* no L4 header; the ports are those of the first fragment */
 #define PACKET_FRAGMENT 4
+#define PACKET_IPV6 8 /* the addresses are not in `struct packet` */
 
 struct packet {
 	ipv4_ct_tuple_aligned tuple; /* as in the packet; ICMP: id of a request in dport, of a reply in sport */

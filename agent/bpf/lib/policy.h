@@ -41,6 +41,7 @@ static __always_inline __be16 policy_port(const struct packet *p)
 	case IPPROTO_SCTP:
 		return p->tuple.dport;
 	case IPPROTO_ICMP:
+	case IPPROTO_ICMPV6:
 		return bpf_htons(p->icmp_type);
 	default:
 		return 0;

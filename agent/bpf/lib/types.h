@@ -18,12 +18,15 @@
 #define ETH_HLEN 14
 #define ETH_P_IP 0x0800
 #define ETH_P_ARP 0x0806
+#define ETH_P_IPV6 0x86dd
 
 #define AF_INET 2
+#define AF_INET6 10
 
 #define IPPROTO_ICMP 1
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
+#define IPPROTO_ICMPV6 58
 #define IPPROTO_SCTP 132
 
 #define IP_MF 0x2000
@@ -40,6 +43,29 @@
 #define ICMP_TIME_EXCEEDED 11
 #define ICMP_PARAMETER_PROBLEM 12
 #define ICMP_FRAG_NEEDED 4 /* code of ICMP_DEST_UNREACH */
+
+/* IPv6 extension headers. */
+#define NEXTHDR_HOP 0
+#define NEXTHDR_ROUTING 43
+#define NEXTHDR_FRAGMENT 44
+#define NEXTHDR_AUTH 51
+#define NEXTHDR_NONE 59
+#define NEXTHDR_DEST 60
+
+#define IP6_MF 0x0001
+#define IP6_OFFSET 0xfff8
+
+#define ICMPV6_DEST_UNREACH 1
+#define ICMPV6_PARAMETER_PROBLEM 4 /* the errors are 1 to 4 */
+#define ICMPV6_ECHO_REQUEST 128
+#define ICMPV6_ECHO_REPLY 129
+#define ICMPV6_MLD_REPORT 131
+#define ICMPV6_MLD_DONE 132
+#define ICMPV6_ROUTER_SOLICITATION 133
+#define ICMPV6_NEIGHBOUR_SOLICITATION 135
+#define ICMPV6_NEIGHBOUR_ADVERTISEMENT 136
+#define ICMPV6_REDIRECT 137 /* neighbour discovery is 133 to 137 */
+#define ICMPV6_MLD2_REPORT 143
 
 #define ARPHRD_ETHER 1
 #define ARPOP_REQUEST 1
@@ -67,6 +93,22 @@ struct ipv4_header {
 	__be32 daddr;
 };
 
+/* Aligned as it is in Cilium's keys, which have no room to spare. */
+typedef __be32 ipv6_word __attribute__((aligned(2)));
+
+struct ipv6_address {
+	ipv6_word word[4];
+};
+
+struct ipv6_header {
+	__be32 version_flow;
+	__be16 payload_len;
+	__u8 nexthdr;
+	__u8 hop_limit;
+	struct ipv6_address saddr;
+	struct ipv6_address daddr;
+};
+
 struct arp_header {
 	__be16 htype;
 	__be16 ptype;
@@ -81,6 +123,9 @@ struct arp_header {
 
 #define IPV4_OFF(member) (ETH_HLEN + __builtin_offsetof(struct ipv4_header, member))
 #define IPV4_MIN_LEN 20
+
+#define IPV6_OFF(member) (ETH_HLEN + __builtin_offsetof(struct ipv6_header, member))
+#define IPV6_LEN 40
 
 /* Offsets inside the L4 header. */
 #define TCP_CSUM_OFF 16
@@ -97,6 +142,8 @@ struct arp_header {
 #define WORLD_ID 2
 #define REMOTE_NODE_ID 6
 #define KUBE_APISERVER_ID 7
+#define WORLD_IPV4_ID 9 /* with two address families there are two worlds, which travel as one */
+#define WORLD_IPV6_ID 10
 
 #define MAX_WIRE_ID 0xffffff /* an identity in a VNI has 24 bits */
 

@@ -9,15 +9,15 @@ import type {Direction} from '../../../lib/domain/policy.js';
 import {BpfMap, BpfObject} from '../../kernel/bpf.js';
 import type {BpfProgram} from '../../kernel/bpf.js';
 import {RingBuffer} from '../../kernel/ringbuf.js';
-import {ctAnyCodec, ctTcpCodec} from '../../maps/ct.js';
+import {ctAny6Codec, ctAnyCodec, ctTcp6Codec, ctTcpCodec} from '../../maps/ct.js';
 import {endpointConfigCodec, hostLxcEntry, ifToEndpointCodec, lxcCodec} from '../../maps/endpoint.js';
 import {decodeEvent} from '../../maps/events.js';
 import type {DatapathEvent} from '../../maps/events.js';
 import {ipcacheCodec} from '../../maps/ipcache.js';
 import type {MapCodec} from '../../maps/layout.js';
-import {ipmasqCodec} from '../../maps/masq.js';
+import {ipmasq6Codec, ipmasqCodec} from '../../maps/masq.js';
 import {metricsCodec} from '../../maps/metrics.js';
-import {snatCodec} from '../../maps/nat.js';
+import {snat6Codec, snatCodec} from '../../maps/nat.js';
 import {allowAll, encodePolicyKey, encodePolicyValue, POLICY_ENTRY, policySlotCodec} from '../../maps/policy.js';
 import type {PolicyMapKey, PolicyMapValue} from '../../maps/policy.js';
 import {encodeProgramConfig, PROGRAM_DEFAULTS} from '../../maps/program-config.js';
@@ -48,13 +48,14 @@ export const NODE = '10.1.5.10';
 
 export const CONFIG: ProgramConfig = {
   ...PROGRAM_DEFAULTS, nodeIpv4: NODE, routingMode: 'native', overlayIfindex: 77, podCidrs: ['10.98.1.0/24'],
-  devices: [{ifindex: LO, ipv4: NODE}], masquerade: true, masqueradeExclusions: ['10.98.0.0/16'],
+  devices: [{ifindex: LO, ipv4: NODE, ipv6: null}], masquerade: true, masqueradeExclusions: ['10.98.0.0/16'],
 };
 
 export interface PodSpec {
   readonly id: number;
   readonly ip: string;
   readonly identity: number;
+  readonly ipv6?: string;
   /** Where its packets come from: `LO` for the pod under test. */
   readonly ifindex: number;
   readonly audit?: boolean;
@@ -91,6 +92,7 @@ export interface Outcome {
   readonly events: readonly DatapathEvent[];
 }
 
+const START_NS = 1_000_000_000_000n;
 const ROOT = join(import.meta.dirname, '../../../..');
 
 export class Datapath {
@@ -103,14 +105,15 @@ export class Datapath {
   readonly #probe: BpfMap | null;
   readonly #events: DatapathEvent[] = [];
   #ring: RingBuffer | null = null;
-  #probeIn: Probe = {...NO_PROBE, nowNs: 1_000_000_000_000n, jiffies: 1};
+  readonly #slots = new Set<number>();
+  #probeIn: Probe = {...NO_PROBE, nowNs: START_NS, jiffies: 1};
 
   constructor(config: Partial<ProgramConfig> = {}, build: 'test' | 'production' = 'test', sizes: MapSizes = {}) {
     this.#config = {...CONFIG, ...config};
     this.#build = build === 'test' ? 'build/bpf/test' : 'build/bpf';
     const template = this.#newPolicy();
     for (const map of withSizes({...SMALL_SIZES, cilium_ct4_global: 1024, cilium_ct_any4_global: 1024, cilium_snat_v4_external: 4096,
-      ...sizes})) {
+      cilium_ct6_global: 1024, cilium_ct_any6_global: 1024, cilium_snat_v6_external: 4096, ...sizes})) {
       this.#maps.set(map.name, BpfMap.create({...map, ...(map.type === 'array_of_maps' ? {innerMap: template} : {})}));
     }
     this.#probe = build === 'test'
@@ -140,11 +143,12 @@ export class Datapath {
   pod(pod: PodSpec): void {
     const identity = identityId(pod.identity);
     const macs = pod.macs ?? {mac: MACS.pod, nodeMac: MACS.lxc};
-    this.put(lxcCodec, pod.ip, {...macs, ifindex: pod.ifindex, endpointId: pod.id, host: false, identity});
-    this.put(endpointConfigCodec, pod.id, {...macs, identity, ipv4: pod.ip, ifindex: pod.ifindex, ingressEnforced: true, egressEnforced: true,
+    const addresses = [pod.ip, ...(pod.ipv6 === undefined ? [] : [pod.ipv6])];
+    for (const address of addresses) this.put(lxcCodec, address, {...macs, ifindex: pod.ifindex, endpointId: pod.id, host: false, identity});
+    this.put(endpointConfigCodec, pod.id, {...macs, identity, ipv4: pod.ip, ipv6: pod.ipv6 ?? null, ifindex: pod.ifindex, ingressEnforced: true, egressEnforced: true,
       audit: pod.audit ?? false});
     this.put(ifToEndpointCodec, pod.ifindex, pod.id);
-    this.put(ipcacheCodec, `${pod.ip}/32`, {identity, tunnelEndpoint: null, skipTunnel: false});
+    for (const address of addresses) this.ipcache(hostPrefix(address), pod.identity);
     this.policy(pod.id, 'open');
   }
 
@@ -161,7 +165,7 @@ export class Datapath {
   /** An address of the node itself. */
   host(ip: string): void {
     this.put(lxcCodec, ip, hostLxcEntry());
-    this.put(ipcacheCodec, `${ip}/32`, {identity: identityId(1), tunnelEndpoint: null, skipTunnel: false});
+    this.ipcache(hostPrefix(ip), 1);
   }
 
   ipcache(prefix: string, identity: number, tunnelEndpoint: string | null = null): void {
@@ -169,7 +173,7 @@ export class Datapath {
   }
 
   ipmasq(...prefixes: readonly string[]): void {
-    for (const prefix of prefixes) this.put(ipmasqCodec, prefix, null);
+    for (const prefix of prefixes) this.put(prefix.includes(':') ? ipmasq6Codec : ipmasqCodec, prefix, null);
   }
 
   /** Replaces what the endpoint's slot points to. `open`: both directions without enforcement. */
@@ -180,6 +184,7 @@ export class Datapath {
       inner.update(encodePolicyKey(key), POLICY_ENTRY.encode({...entry, authType}));
     }
     this.map('cilium_policy').update(policySlotCodec.encodeKey(endpointId), policySlotCodec.encodeValue(inner.fd));
+    this.#slots.add(endpointId);
   }
 
   aggregation(level: number): void {
@@ -247,11 +252,27 @@ export class Datapath {
   }
 
   connections(): {key: ReturnType<typeof ctTcpCodec.decodeKey>; value: ReturnType<typeof ctTcpCodec.decodeValue>}[] {
-    return [...this.entries(ctTcpCodec), ...this.entries(ctAnyCodec)];
+    return [...this.entries(ctTcpCodec), ...this.entries(ctAnyCodec), ...this.entries(ctTcp6Codec), ...this.entries(ctAny6Codec)];
   }
 
   translations(): {key: ReturnType<typeof snatCodec.decodeKey>; value: ReturnType<typeof snatCodec.decodeValue>}[] {
-    return this.entries(snatCodec);
+    return [...this.entries(snatCodec), ...this.entries(snat6Codec)];
+  }
+
+  /** As newly opened: nothing in any map. Loading the programs is what takes long. */
+  clear(): void {
+    for (const [name, map] of this.#maps) {
+      const {type} = map.info();
+      if (type === 'ringbuf' || type === 'array_of_maps' || type === 'percpu_array') continue;
+      const keys = map.entries().map(([key]) => key);
+      if (type === 'array') for (const key of keys) map.update(key, new Uint8Array(map.info().valueSize));
+      else for (const key of keys) this.map(name).delete(key);
+    }
+    for (const id of this.#slots) this.map('cilium_policy').delete(policySlotCodec.encodeKey(id));
+    for (const inner of this.#inner.splice(1)) inner.close();
+    this.#slots.clear();
+    this.#probeIn = {...NO_PROBE, nowNs: START_NS, jiffies: 1};
+    this.events();
   }
 
   close(): void {
@@ -281,6 +302,10 @@ export class Datapath {
     this.#inner.push(map);
     return map;
   }
+}
+
+export function hostPrefix(address: string): string {
+  return `${address}/${address.includes(':') ? 128 : 32}`;
 }
 
 function verdictName(retval: number): Outcome['verdict'] {

@@ -118,7 +118,7 @@ describe('who is masqueraded', () => {
   test('not what another pod of the cluster sends through here', () => untouched(tcp({...FLOW, source: REMOTE.ip}, SYN)));
   test('not through a device that is no uplink', () => {
     d.close();
-    reopen({devices: [{ifindex: 55, ipv4: NODE}]});
+    reopen({devices: [{ifindex: 55, ipv4: NODE, ipv6: null}]});
     untouched(tcp(FLOW, SYN));
   });
   test.each([[0x300, 'an answer'], [0x400, 'the tunnel'], [0xa00, 'an ingress proxy'], [0x012c_0b00, 'an egress proxy']])('not with mark %i (%s)', (mark) => {
@@ -193,7 +193,7 @@ describe('entries', () => {
     left(tcp(FLOW, SYN));
     const entries = d.translations();
     d.close();
-    reopen({devices: [{ifindex: 1, ipv4: '10.1.5.99'}]});
+    reopen({devices: [{ifindex: 1, ipv4: '10.1.5.99', ipv6: null}]});
     for (const {key, value} of entries) d.put(snatCodec, key, value);
     expect(left(tcp(FLOW, ACK))).toMatchObject({source: '10.1.5.99', checksumsRight: true});
     expect(d.translations().every(({key, value}) => key.destination !== NODE && value.toAddress !== NODE)).toBe(true);

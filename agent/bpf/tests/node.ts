@@ -65,7 +65,7 @@ export class TestNode {
     this.#devices(bridge);
     this.datapath = new Datapath({
       nodeIpv4: spec.address, routingMode: spec.routingMode, overlayIfindex: ifindex(this.netns, 'cilium_vxlan'), podCidrs: [`${spec.podNet}.0/24`],
-      devices: [{ifindex: ifindex(this.netns, 'eth0'), ipv4: spec.address}],
+      devices: [{ifindex: ifindex(this.netns, 'eth0'), ipv4: spec.address, ipv6: null}],
     }, 'production');
     this.#maps();
     this.#attach();

@@ -203,18 +203,18 @@ function pseudoChecksum(flow: Pick<Flow, 'source' | 'destination'>, protocol: nu
   return checksum(l4, sum);
 }
 
-function addressBytes(text: string): Uint8Array {
+export function addressBytes(text: string): Uint8Array {
   const address = parseAddress(text);
   if (address === null) throw new Error(`not an address: ${text}`);
   return address.bytes;
 }
 
-function macBytes(text: string): Uint8Array {
+export function macBytes(text: string): Uint8Array {
   const bytes = parseMac(text);
   if (bytes === null) throw new Error(`not a MAC: ${text}`);
   return bytes;
 }
 
-function macText(bytes: Uint8Array): string {
+export function macText(bytes: Uint8Array): string {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join(':');
 }
