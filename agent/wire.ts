@@ -294,9 +294,9 @@ function reportNode({engine, links, view, client}: Pick<Built, 'engine' | 'links
 }
 
 function peerReport(peer: BgpPeerStatus) {
-  const {instance, localAsn, address, peerAsn, session, reason, uptimeSeconds, families} = peer;
+  const {port: _, families, ...rest} = peer;
   const sum = (pick: (family: BgpPeerStatus['families'][number]) => number): number => families.reduce((total, family) => total + pick(family), 0);
-  return {instance, localAsn, address, peerAsn, session, reason, uptimeSeconds, received: sum(({received}) => received), advertised: sum(({advertised}) => advertised)};
+  return {...rest, families, received: sum(({received}) => received), advertised: sum(({advertised}) => advertised)};
 }
 
 function fileStatus(files: FileSource | null): OperatorStatus {

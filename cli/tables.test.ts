@@ -16,7 +16,7 @@ import {statusText} from './verbs/status.js';
 import {VERBS} from './verbs.js';
 
 const PEER: BgpPeerStatus = {
-  instance: '65005', localAsn: 65005, peerAsn: 65005, address: '10.1.5.1', port: 179, session: 'established', uptimeSeconds: 1315, reason: '',
+  instance: '65005', localAsn: 65005, peerAsn: 65005, address: '10.1.5.1', port: 179, session: 'established', establishedAt: 0, holdTimeSeconds: 90, keepaliveSeconds: 30, uptimeSeconds: 1315, reason: '',
   families: [{family: 'ipv4/unicast', received: 2, accepted: 2, advertised: 2}, {family: 'ipv6/unicast', received: 0, accepted: 0, advertised: 0}],
 };
 

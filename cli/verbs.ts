@@ -1,5 +1,6 @@
 // Every verb of stentorctl: words, help, and where its code lies. Nothing of a verb is loaded before it is called.
 
+import {BGP_VERBS} from './bgp/verbs.js';
 import type {Verb, VerbSpec} from './context.js';
 import {POLICY_VERBS} from './policy/verbs.js';
 
@@ -54,17 +55,7 @@ export const VERBS: readonly VerbSpec[] = [
     path: 'map get', summary: 'the entries of one map', args: [['<name>', 'cilium_ipcache, cilium_lxc, …']], examples: ['stentorctl map get cilium_ipcache'],
     load: async () => (await import('./verbs/map.js')).get,
   },
-  {
-    path: 'bgp peers', summary: 'BGP sessions: state, uptime, prefixes, and the reason when one is down', examples: ['stentorctl bgp peers', 'stentorctl bgp peers -o json'],
-    load: async () => (await import('./verbs/bgp.js')).peers,
-  },
-  {
-    path: 'bgp routes', summary: 'routes known (available) or told to peers (advertised)',
-    args: [['[type]', 'available (default) or advertised'], ['[afi]', 'ipv4 (default) or ipv6'], ['[safi]', 'unicast']],
-    options: [['--peer <address>', 'only what this peer was told'], ['--vrouter <asn>', 'only the instance with this AS number']],
-    examples: ['stentorctl bgp routes', 'stentorctl bgp routes advertised ipv4 unicast --peer 10.1.5.1'],
-    load: async () => (await import('./verbs/bgp.js')).routes,
-  },
+  ...BGP_VERBS,
   {
     path: 'lbipam compile', summary: 'which addresses the pools give to LoadBalancer Services, and why one gets none',
     args: [['[path...]', 'manifests: files, folders, - (default: the cluster)']],

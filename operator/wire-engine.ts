@@ -8,7 +8,8 @@ import type {EndpointReport, NodeReport, PeerReport} from '../lib/domain/reports
 import type {DemandOptions} from '../lib/lbipam/demand.js';
 import type {Clock} from '../lib/run/clock.js';
 import type {Log} from '../lib/run/log.js';
-import {ClusterStateBuilder, nodeRef} from './compile/cluster-state.js';
+import {bgpStatus, type BgpNodeReport} from './compile/bgp-status.js';
+import {BGP_TABLES, ClusterStateBuilder, nodeRef} from './compile/cluster-state.js';
 import {LbStatuses} from './compile/lb-ipam.js';
 import {Enforcement, type NodeProgress} from './compile/enforcement.js';
 import {Compiler, type CompileOptions} from './compile/graph.js';
@@ -107,6 +108,9 @@ export class Engine implements SessionEvents {
   #term = 0;
   #published: ClusterState | null = null;
   #ackScheduled = false;
+  #bgpScheduled = false;
+  /** The time in which nodes come after the start is over. */
+  #settled = false;
 
   constructor(options: EngineOptions, parts: EngineParts) {
     this.#options = options;
@@ -166,6 +170,7 @@ export class Engine implements SessionEvents {
     if (leading === (this.#term % 2 === 1)) return;
     this.#term++;
     this.enforcement.settling = true;
+    this.#settled = false;
     this.#lost.clear();
     if (leading && this.#inSync) {
       this.#cluster.adoptAddresses(this.#tables);
@@ -180,6 +185,8 @@ export class Engine implements SessionEvents {
     this.#after(this.#options.settleMs, () => {
       if (this.#term !== term) return;
       this.enforcement.settling = false;
+      this.#settled = true;
+      this.#bgpReported();
       this.#publishStatuses(this.enforcement.reconsidered(this.#tables));
     });
   }
@@ -200,10 +207,12 @@ export class Engine implements SessionEvents {
     const lost: LostNode = {unreachable: false, faults};
     this.#lost.set(node, lost);
     this.#peers.delete(node);
+    this.#bgpReported();
     this.#publishStatuses(this.enforcement.reconsidered(this.#tables));
     this.#after(this.#options.unreachableAfterMs, () => {
       if (this.#lost.get(node) !== lost) return;
       this.#lost.set(node, {...lost, unreachable: true});
+      this.#bgpReported();
       this.#publishStatuses(this.enforcement.reconsidered(this.#tables));
     });
     this.#scheduleAcknowledged();
@@ -215,6 +224,7 @@ export class Engine implements SessionEvents {
       if (faults.length > 0) this.#parts.log.warn('node reports what it could not apply', {node, faults});
       else this.#parts.log.info('node has applied everything', {node});
       this.#publishStatuses(this.enforcement.reconsidered(this.#tables));
+      this.#bgpReported();
     }
     this.#acknowledged();
   }
@@ -234,6 +244,7 @@ export class Engine implements SessionEvents {
         return;
       case 'peers':
         this.#peers.set(node, report.peers);
+        this.#bgpReported();
     }
   }
 
@@ -283,6 +294,7 @@ export class Engine implements SessionEvents {
     const statuses = this.enforcement.compiled(this.#tables, {objects: changed.policies ?? [], subjects: compiled.subjects}, revision);
     this.#cluster.compiled(this.#tables, changed, compiled);
     this.#cluster.statuses(this.#tables, statuses);
+    if (BGP_TABLES.some((table) => changed[table] !== undefined)) this.#takeBgpStatus();
     this.#parts.observer.compiled((this.#parts.clock.monotonicMs() - startedMs) / 1000);
     if (revision > before) {
       if (this.#converging.length >= CONVERGING_MAX) this.#converging.shift();
@@ -406,6 +418,30 @@ export class Engine implements SessionEvents {
     return lost === undefined ? undefined : {connected: false, unreachable: lost.unreachable, ackedRevision: -1, faults: lost.faults};
   }
 
+  /** After news of sessions: once for all that came in one turn. */
+  #bgpReported(): void {
+    if (this.#bgpScheduled) return;
+    this.#bgpScheduled = true;
+    setImmediate(() => {
+      this.#bgpScheduled = false;
+      if (this.#stop.signal.aborted || !this.#inSync) return;
+      this.#takeBgpStatus();
+      this.#publish();
+    });
+  }
+
+  #takeBgpStatus(): void {
+    this.#cluster.bgp(bgpStatus({tables: this.#tables, speakers: this.compiler.speakers.all, reportOf: (node) => this.#bgpReportOf(node)}));
+  }
+
+  #bgpReportOf(node: string): BgpNodeReport | undefined {
+    const progress = this.#progressOf(node);
+    const peers = this.#peers.get(node);
+    if (progress?.connected === true && peers !== undefined) return {connected: true, peers, faults: progress.faults};
+    // A node that has only just lost its session, or has not come yet, leaves what is known of it alone.
+    return progress?.unreachable === true || (progress === undefined && this.#settled) ? {connected: false, peers: [], faults: []} : undefined;
+  }
+
   #publishStatuses(objects: ReadonlySet<string>): void {
     if (objects.size === 0) return;
     this.#cluster.statuses(this.#tables, objects);
@@ -417,7 +453,8 @@ export class Engine implements SessionEvents {
     const next = this.#cluster.state;
     const last = this.#published;
     if (last !== null && next.identities === last.identities && next.nodes === last.nodes && next.endpoints === last.endpoints
-      && next.services === last.services && next.policyStatuses === last.policyStatuses && next.events === last.events) return;
+      && next.services === last.services && next.bgpNodeConfigs === last.bgpNodeConfigs
+      && next.policyStatuses === last.policyStatuses && next.events === last.events) return;
     this.#published = next;
     this.#parts.onClusterState(next);
   }

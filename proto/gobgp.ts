@@ -23,6 +23,7 @@ export const goBgpService = defineService('api.GoBgpService', {
   DeleteDefinedSet: method('unary', api.DeleteDefinedSetRequest, api.DeleteDefinedSetResponse),
   ListDefinedSet: method('server-stream', api.ListDefinedSetRequest, api.ListDefinedSetResponse),
   SetPolicyAssignment: method('unary', api.SetPolicyAssignmentRequest, api.SetPolicyAssignmentResponse),
+  SetLogLevel: method('unary', api.SetLogLevelRequest, api.SetLogLevelResponse),
   ListPolicyAssignment: method('server-stream', api.ListPolicyAssignmentRequest, api.ListPolicyAssignmentResponse),
 });
 

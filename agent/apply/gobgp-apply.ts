@@ -246,6 +246,12 @@ async function attempt(run: Run, what: {readonly peer: string; readonly prefix: 
   }
 }
 
+/** Why a connection fails GoBGP says only in its debug log, which is too much for every day. */
+export async function setVerbose(client: GoBgpClient, verbose: boolean): Promise<void> {
+  const {LEVEL_DEBUG, LEVEL_INFO} = api.SetLogLevelRequest.Level;
+  await client.SetLogLevel({level: verbose ? LEVEL_DEBUG : LEVEL_INFO});
+}
+
 /** The process did not answer, as against: it refused. */
 export function isLost(error: unknown): boolean {
   const {code} = error as {code?: unknown};

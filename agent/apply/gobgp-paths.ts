@@ -3,7 +3,7 @@
 import {contentHash} from '../../lib/core/hash.js';
 import {formatPrefix, hasHostBits, parsePrefix, type Prefix} from '../../lib/core/ip.js';
 import {canonicalJson, compareStrings} from '../../lib/core/order.js';
-import type {Advertisement, BgpInstance, SpeakerFailure} from '../../lib/domain/bgp.js';
+import {communityText, type Advertisement, type BgpInstance, type SpeakerFailure} from '../../lib/domain/bgp.js';
 import {api} from '../../proto/gen/gobgp4.js';
 import {canonicalAddress, familyMessage, within} from './gobgp-peers.js';
 
@@ -188,8 +188,4 @@ function actionsOf(path: PathIntent): api.Actions.$Properties {
     ...(path.communities.length === 0 ? {} : {community: {type, communities: path.communities.map(communityText)}}),
     ...(path.largeCommunities.length === 0 ? {} : {largeCommunity: {type, communities: [...path.largeCommunities]}}),
   };
-}
-
-export function communityText(community: number): string {
-  return `${Math.floor(community / 65536)}:${community % 65536}`;
 }

@@ -64,7 +64,8 @@ export function peerIntents(instance: BgpInstance): {readonly intents: ReadonlyM
 }
 
 function peerProblem(peer: BgpPeer): string | null {
-  if (!within(peer.asn, 1, 0xffffffff)) return `AS number ${peer.asn} is not within 1..4294967295`;
+  // 0 = whatever the peer says.
+  if (!within(peer.asn, 0, 0xffffffff)) return `AS number ${peer.asn} is not within 0..4294967295`;
   if (!within(peer.port, 1, 65535)) return `port ${peer.port} is not within 1..65535`;
   if (!within(peer.holdTimeSeconds, 3, 65535)) return `hold time ${peer.holdTimeSeconds} s is not within 3..65535 s`;
   if (!within(peer.keepaliveSeconds, 1, peer.holdTimeSeconds)) return `keepalive ${peer.keepaliveSeconds} s is not between 1 s and the hold time`;
@@ -182,6 +183,9 @@ export function peerStatus(
     address: peerAddress(peer),
     port: peerPort(peer),
     session,
+    establishedAt: up ? since : 0,
+    holdTimeSeconds: up ? Number(peer.timers?.state?.negotiatedHoldTime ?? 0) : 0,
+    keepaliveSeconds: up ? Number(peer.timers?.state?.keepaliveInterval ?? 0) : 0,
     uptimeSeconds: up && since > 0 ? Math.max(0, Math.floor(now.seconds - since)) : 0,
     reason: up ? '' : now.reason,
     families: (peer.afiSafis ?? []).map((one) => ({

@@ -1,8 +1,7 @@
 // Routes of a running gobgpd as a person reads them; attributes in GoBGP's own words.
 
 import {api} from '../../proto/gen/gobgp4.js';
-import type {BgpRouteStatus} from '../../lib/domain/bgp.js';
-import {communityText} from './gobgp-paths.js';
+import {communityText, type BgpRouteStatus} from '../../lib/domain/bgp.js';
 
 const ORIGINS: readonly string[] = ['i', 'e', '?'];
 

@@ -148,6 +148,8 @@ describe('speaker', () => {
 
   test('an equal state needs no call: nothing changes in gobgpd, its log included', async () => {
     const log = (): string => readFileSync(join(directory, '65005', 'log'), 'utf8');
+    // While a session was down the log explained more; that ends a moment after it is up.
+    await until('the log is as ever', 3000, () => log().includes('"NewLevel":"INFO"'));
     const before = [log(), birdc('show', 'route', 'all')];
     expect(await session.set(speaker([INTERNAL, EXTERNAL], [advertise('10.98.0.0/24')]))).toEqual([]);
     expect([log(), birdc('show', 'route', 'all')]).toEqual(before);
@@ -237,6 +239,17 @@ describe('speaker', () => {
     expect((await peers())[1]?.reason).toBe('');
     expect(birdc('show', 'protocols', 'inside')).toBe(internalUp);
   }, 20_000);
+
+  test('a connection that fails says why: refused, no route', async () => {
+    const nowhere: BgpPeer = {...EXTERNAL, address: '203.0.113.9'};
+    expect(await session.set(speaker([INTERNAL, {...EXTERNAL, port: 1799}, nowhere], [advertise('10.98.0.0/24')]))).toEqual([]);
+    const reason = async (address: string): Promise<string> => (await peers()).find((peer) => peer.address === address)?.reason ?? '';
+    await until('the refusal', 8000, async () => (await reason('10.1.6.2')).startsWith('connection refused'));
+    await until('the missing route', 8000, async () => (await reason('203.0.113.9')).startsWith('no route'));
+    expect(await session.set(speaker([INTERNAL, {...EXTERNAL, holdTimeSeconds: 9, keepaliveSeconds: 3}], [advertise('10.98.0.0/24')]))).toEqual([]);
+    await until('the session again', 8000, () => established('10.1.6.2'));
+    expect((await peers())[1]).toMatchObject({holdTimeSeconds: 9, keepaliveSeconds: 3, establishedAt: expect.any(Number)});
+  }, 40_000);
 
   test('kill -9 of the agent: sessions and routes stay, the next agent adopts the process', async () => {
     session.close();

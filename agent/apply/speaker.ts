@@ -14,7 +14,7 @@ import {LatestFile, readSealed} from '../../lib/run/state-file.js';
 import {api} from '../../proto/gen/gobgp4.js';
 import {canonicalAddress, familyMessage, peerAddress, peerStatus, within} from './gobgp-peers.js';
 import {routeStatus} from './gobgp-routes.js';
-import {applyInstance, isLost, type AppliedCounts} from './gobgp-apply.js';
+import {applyInstance, isLost, setVerbose, type AppliedCounts} from './gobgp-apply.js';
 import {resolveHolds} from './speaker-holds.js';
 import {GobgpdProcesses, type Gobgpd} from './gobgpd.js';
 
@@ -81,6 +81,12 @@ export class SpeakerSession {
   /** What of the last `set` is not in force. */
   failures(): readonly SpeakerFailure[] {
     return this.#failures;
+  }
+
+  /** Whether the log of `instance` says why connections fail. */
+  async explain(instance: string, verbose: boolean): Promise<void> {
+    const running = this.#processes.running().find((gobgpd) => gobgpd.instance === instance);
+    if (running !== undefined) await setVerbose(running.client, verbose);
   }
 
   /** Running instances, for who watches their events. */

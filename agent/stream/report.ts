@@ -26,5 +26,5 @@ export function endpointMessage(report: PodReport): AgentMessage {
 }
 
 export function peersMessage(peers: readonly PeerReport[]): AgentMessage {
-  return {peerReport: {peers: [...peers]}};
+  return {peerReport: {peers: peers.map((peer) => ({...peer, families: [...peer.families]}))}};
 }

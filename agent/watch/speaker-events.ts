@@ -12,6 +12,8 @@ import type {GoBgpClient} from '../../proto/gobgp.js';
 export interface SpeakerSource {
   instances(): readonly {readonly name: string; readonly client: GoBgpClient; readonly logPath: string}[];
   peers(reason: (instance: string, address: string) => string): Promise<readonly BgpPeerStatus[]>;
+  /** Has the log of an instance say why connections fail, or not any more. */
+  explain(instance: string, verbose: boolean): Promise<void>;
 }
 
 export interface SpeakerEventsParts {
@@ -29,6 +31,8 @@ export class SpeakerEvents {
   readonly #parts: SpeakerEventsParts;
   readonly #reasons = new Map<string, string>();
   readonly #followed = new Map<string, AbortController>();
+  /** What was last asked of each instance's log. */
+  readonly #explained = new Map<string, boolean>();
   readonly #listeners = new Set<(peers: readonly BgpPeerStatus[]) => void>();
   #last: readonly BgpPeerStatus[] = [];
   #stale = true;
@@ -66,10 +70,21 @@ export class SpeakerEvents {
 
   async #read(): Promise<void> {
     const peers = await this.peers();
+    await this.#explain(peers);
     const timeless = peers.map((peer) => ({...peer, uptimeSeconds: 0}));
     if (deepEqual(timeless, this.#last)) return;
     this.#last = timeless;
     for (const listener of this.#listeners) listener(peers);
+  }
+
+  /** Only while something is down: the debug log of a busy speaker would be cut again and again. */
+  async #explain(peers: readonly BgpPeerStatus[]): Promise<void> {
+    for (const name of this.#followed.keys()) {
+      const verbose = peers.some(({instance, session}) => instance === name && session !== 'established');
+      if (this.#explained.get(name) === verbose) continue;
+      this.#explained.set(name, verbose);
+      await this.#parts.source.explain(name, verbose);
+    }
   }
 
   #reasonOf(instance: string, address: string): string {
@@ -82,6 +97,7 @@ export class SpeakerEvents {
       if (now.has(name) && !follower.signal.aborted) continue;
       follower.abort();
       this.#followed.delete(name);
+      this.#explained.delete(name);
       this.#stale = true;
     }
     for (const [name, {client, logPath}] of now) {
@@ -170,13 +186,22 @@ export function downReason(line: string): {readonly peer: string; readonly reaso
   } catch {
     return null;
   }
-  const {msg, Key: peer, Reason: reason, Code: code, Subcode: subcode} = fields;
+  const {msg, Key: peer, Reason: reason, Code: code, Subcode: subcode, Error: error} = fields;
   if (typeof peer !== 'string') return null;
   if (msg === 'Peer Down' && typeof reason === 'string') return {peer, reason};
+  if (msg === 'failed to connect' && typeof error === 'string') return {peer, reason: connectReason(error)};
   if ((msg === 'sent notification' || msg === 'received notification') && typeof code === 'number') {
     return {peer, reason: `${msg.replace('notification', 'notification:')} ${notificationName(code, typeof subcode === 'number' ? subcode : 0)}`};
   }
   return null;
+}
+
+/** The kernel's words of a failed connect, and what an operator of routers would look at. */
+function connectReason(error: string): string {
+  if (error.includes('connection refused')) return 'connection refused: nothing listens there for this node';
+  if (/no route to host|network is unreachable/.test(error)) return `no route to the peer: ${error.includes('no route') ? 'no neighbour answers' : 'the network is unreachable'}`;
+  if (error.includes('timeout')) return 'no answer to the TCP connection: the peer is down or filtered, or its TCP MD5 password is another one';
+  return `cannot connect: ${error.slice(error.lastIndexOf(': ') + 2)}`;
 }
 
 /** RFC 4271 §4.5 and RFC 4486. */

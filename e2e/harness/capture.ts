@@ -11,6 +11,8 @@ export interface CaptureOptions {
   /** In tcpdump's language. */
   readonly filter: string;
   readonly name: string;
+  /** Bytes kept of each packet; 128 when absent, enough for its headers. */
+  readonly snapLength?: number;
 }
 
 export interface Packet {
@@ -25,12 +27,12 @@ export interface Packet {
 
 export class Capture {
   readonly #child: ChildProcess;
-  readonly #file: string;
+  readonly file: string;
   #said = '';
 
   private constructor(child: ChildProcess, file: string) {
     this.#child = child;
-    this.#file = file;
+    this.file = file;
     child.stderr?.on('data', (text: Buffer) => {
       this.#said += text.toString();
     });
@@ -40,7 +42,7 @@ export class Capture {
   static async start(place: Place, options: CaptureOptions, run: RunDirectory): Promise<Capture> {
     const file = run.file('captures', `${options.name}-${process.hrtime.bigint().toString(36)}.pcap`);
     const child = spawn('nsenter', [`--net=${place.netnsPath}`, '--', 'setpriv', '--pdeathsig', 'KILL', '--',
-      'tcpdump', '-i', options.device, '-n', '-U', '--immediate-mode', '-s', '128', '-Z', 'root', '-w', file, options.filter], {stdio: ['ignore', 'ignore', 'pipe']});
+      'tcpdump', '-i', options.device, '-n', '-U', '--immediate-mode', '-s', String(options.snapLength ?? 128), '-Z', 'root', '-w', file, options.filter], {stdio: ['ignore', 'ignore', 'pipe']});
     const capture = new Capture(child, file);
     await until('tcpdump listens', {timeoutMs: 5_000, intervalMs: 10}, () => {
       if (child.exitCode !== null) throw new Error(capture.#said);
@@ -51,7 +53,7 @@ export class Capture {
 
   /** All packets so far; the capture goes on. */
   packets(): readonly Packet[] {
-    return existsSync(this.#file) ? readPcap(readFileSync(this.#file)) : [];
+    return existsSync(this.file) ? readPcap(readFileSync(this.file)) : [];
   }
 
   /** Resolves when the file has not grown for a moment: what was sent before has been written. */
@@ -63,7 +65,7 @@ export class Capture {
   }
 
   #size(): number {
-    return existsSync(this.#file) ? statSync(this.#file).size : 0;
+    return existsSync(this.file) ? statSync(this.file).size : 0;
   }
 
   async stop(): Promise<readonly Packet[]> {
@@ -75,13 +77,13 @@ export class Capture {
       await closed;
     }
     const packets = this.packets();
-    rmSync(this.#file, {force: true});
+    rmSync(this.file, {force: true});
     return packets;
   }
 }
 
 /** Bytes before the IP header, by pcap link type: Ethernet, Linux cooked v1, Linux cooked v2, raw. */
-const LINK_HEADER: Readonly<Record<number, number>> = {1: 14, 113: 16, 276: 20, 101: 0};
+export const LINK_HEADER: Readonly<Record<number, number>> = {1: 14, 113: 16, 276: 20, 101: 0};
 const VXLAN_PORT = 8472;
 const VXLAN_HEADERS = 8 + 8 + 14;
 

@@ -37,6 +37,13 @@ export class BirdRouter implements Router {
     });
   }
 
+  /** Runs on with another configuration: the one of the start, as `edit` changes it. */
+  async configure(edit: (config: string) => string): Promise<void> {
+    writeFileSync(this.#run.file('routers', `${this.spec.name}.conf`), edit(birdConfig(this.spec)));
+    const answer = await this.birdc('configure');
+    if (!/Reconfigur/.test(answer)) throw new Error(`BIRD of ${this.spec.name}: ${answer}`);
+  }
+
   async stop(): Promise<void> {
     await this.#daemon?.stop();
     this.#daemon = null;

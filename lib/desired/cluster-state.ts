@@ -42,7 +42,7 @@ export interface DesiredServiceStatus {
   readonly condition: Condition | null;
 }
 
-/** Conditions of an object that users write: policies, pools. (NetworkPolicy has none and is left out.) */
+/** Conditions of an object that users write: policies, pools, BGP objects. (NetworkPolicy has none and is left out.) */
 export interface DesiredPolicyStatus {
   readonly object: ObjectRef;
   readonly apiVersion: string;
@@ -58,6 +58,16 @@ export interface DesiredEvent {
   readonly message: string;
 }
 
+/** A CiliumBGPNodeConfig. Owner: the object in force on the node. */
+export interface DesiredBgpNodeConfig {
+  readonly name: string;
+  readonly owner: ObjectRef;
+  readonly spec: Readonly<Record<string, unknown>>;
+  /** Without conditions; null = not known yet, what is there stays. */
+  readonly status: Readonly<Record<string, unknown>> | null;
+  readonly conditions: readonly Condition[];
+}
+
 export interface ClusterState {
   /** By number in decimal. What is missing here and marked ours is deleted after a delay. */
   readonly identities: ReadonlyMap<string, DesiredIdentity>;
@@ -66,6 +76,8 @@ export interface ClusterState {
   readonly endpoints: ReadonlyMap<string, DesiredCiliumEndpoint>;
   /** By `namespace/name`: those whose addresses are ours to give. */
   readonly services: ReadonlyMap<string, DesiredServiceStatus>;
+  /** By node. */
+  readonly bgpNodeConfigs?: ReadonlyMap<string, DesiredBgpNodeConfig>;
   /** By uid. */
   readonly policyStatuses: ReadonlyMap<string, DesiredPolicyStatus>;
   /** By uid + reason + message. */

@@ -83,6 +83,11 @@ export interface BgpPeerStatus {
   readonly port: number;
   readonly session: BgpSessionState;
   readonly uptimeSeconds: number;
+  /** Seconds since 1970; 0 while it is not up. */
+  readonly establishedAt: number;
+  /** As agreed on with the peer; 0 while it is not up. */
+  readonly holdTimeSeconds: number;
+  readonly keepaliveSeconds: number;
   /** Why the session is not up, or why it last went down; empty while established. */
   readonly reason: string;
   readonly families: readonly {
@@ -113,4 +118,9 @@ export interface SpeakerFailure {
   readonly prefix: string;
   readonly code: string;
   readonly message: string;
+}
+
+/** As people write it: `65000:100`. */
+export function communityText(community: number): string {
+  return `${Math.floor(community / 65536)}:${community % 65536}`;
 }

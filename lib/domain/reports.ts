@@ -41,4 +41,10 @@ export interface PeerReport {
   readonly received: number;
   readonly advertised: number;
   readonly uptimeSeconds: number;
+  /** Seconds since 1970; 0 while it is not up. */
+  readonly establishedAt: number;
+  /** As agreed on; 0 while it is not up. */
+  readonly holdTimeSeconds: number;
+  readonly keepaliveSeconds: number;
+  readonly families: readonly {readonly family: string; readonly received: number; readonly advertised: number}[];
 }

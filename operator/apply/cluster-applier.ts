@@ -7,6 +7,7 @@ import {isKubeError} from '../../lib/kube/errors.js';
 import type {KubeObject} from '../../lib/kube/object.js';
 import type {Clock} from '../../lib/run/clock.js';
 import {errorFields, type Log} from '../../lib/run/log.js';
+import {planBgpNodeConfig, planBgpNodeStatus} from './bgp-node-config.js';
 import {planEndpoint} from './endpoints.js';
 import {planEvent} from './events.js';
 import {planIdentity} from './identities.js';
@@ -44,7 +45,8 @@ export interface ApplyProblem {
 }
 
 const EMPTY: ClusterState = {identities: new Map(), nodes: new Map(), endpoints: new Map(), services: new Map(), policyStatuses: new Map(), events: new Map()};
-const KINDS = ['CiliumIdentity', 'CiliumNode', 'CiliumEndpoint'] as const;
+const NO_NODE_CONFIGS: NonNullable<ClusterState['bgpNodeConfigs']> = new Map();
+const KINDS = ['CiliumIdentity', 'CiliumNode', 'CiliumEndpoint', 'CiliumBGPNodeConfig'] as const;
 /** Distinct events remembered; beyond, the oldest are forgotten and may be written a second time. */
 const EVENTS_MAX = 10_000;
 
@@ -81,6 +83,7 @@ export class ClusterApplier {
     for (const change of batch.changes) {
       const seen = this.#observed.observe(change);
       if (seen === null) continue;
+      if (change.kind === 'CiliumBGPNodeConfig') this.#mark(`bgp-status/${change.key}`);
       if (!(change.kind in POLICY_RESOURCES)) this.#mark(`${change.kind}/${change.key}`);
       else for (const uid of new Set([seen.before?.metadata.uid, seen.after?.metadata.uid])) if (uid !== undefined) this.#mark(`status/${uid}`);
     }
@@ -98,6 +101,9 @@ export class ClusterApplier {
     this.#markDifferent('CiliumNode', before.nodes, state.nodes);
     this.#markDifferent('CiliumEndpoint', before.endpoints, state.endpoints);
     this.#markDifferent('Service', before.services, state.services);
+    const [configsBefore, configs] = [before.bgpNodeConfigs ?? NO_NODE_CONFIGS, state.bgpNodeConfigs ?? NO_NODE_CONFIGS];
+    this.#markDifferent('CiliumBGPNodeConfig', configsBefore, configs);
+    this.#markDifferent('bgp-status', configsBefore, configs);
     this.#markDifferent('status', before.policyStatuses, state.policyStatuses);
     this.#countEvents(before, state);
     if (this.#hasState) return;
@@ -184,6 +190,8 @@ export class ClusterApplier {
       case 'CiliumNode': return planNode(this.#state.nodes.get(key), this.#observed.get(kind, key));
       case 'CiliumEndpoint': return planEndpoint(this.#state.endpoints.get(key), this.#observed.get(kind, key));
       case 'Service': return this.#planService(key);
+      case 'CiliumBGPNodeConfig': return planBgpNodeConfig(this.#state.bgpNodeConfigs?.get(key), this.#observed.get(kind, key));
+      case 'bgp-status': return planBgpNodeStatus(this.#state.bgpNodeConfigs?.get(key), this.#observed.get('CiliumBGPNodeConfig', key), this.#wholeSeconds());
       case 'status': {
         const desired = this.#state.policyStatuses.get(key);
         if (desired === undefined) return NOTHING;

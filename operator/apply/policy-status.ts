@@ -9,6 +9,7 @@ import {NOTHING, type Plan} from './plan.js';
 export const POLICY_RESOURCES: Readonly<Record<string, ApiResource>> = {
   CiliumNetworkPolicy: RESOURCES.CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy: RESOURCES.CiliumClusterwideNetworkPolicy,
   CiliumBGPPeeringPolicy: RESOURCES.CiliumBGPPeeringPolicy, CiliumLoadBalancerIPPool: RESOURCES.CiliumLoadBalancerIPPool,
+  CiliumBGPClusterConfig: RESOURCES.CiliumBGPClusterConfig, CiliumBGPPeerConfig: RESOURCES.CiliumBGPPeerConfig,
 };
 
 /** `now` is RFC 3339 in whole seconds, as Kubernetes writes times. Another object of the same name is left alone. */

@@ -3,9 +3,10 @@
 import {deepEqual} from '../../lib/core/equal.js';
 import type {ObjectRef, Rejection} from '../../lib/core/errors.js';
 import {Table, type RowChange} from '../../lib/core/table.js';
-import type {ClusterState, DesiredCiliumEndpoint, DesiredCiliumNode, DesiredEvent, DesiredIdentity, DesiredPolicyStatus} from '../../lib/desired/cluster-state.js';
+import type {ClusterState, DesiredBgpNodeConfig, DesiredCiliumEndpoint, DesiredCiliumNode, DesiredEvent, DesiredIdentity, DesiredPolicyStatus} from '../../lib/desired/cluster-state.js';
 import type {IdentityId} from '../../lib/domain/identity.js';
 import type {ChangedKeys, Tables} from '../model/tables.js';
+import type {BgpStatus} from './bgp-status.js';
 import type {Endpoint} from './endpoints.js';
 import {hasConditions, validity, type Enforcement} from './enforcement.js';
 import type {CompiledChanges, Compiler} from './graph.js';
@@ -21,6 +22,9 @@ export class ClusterStateBuilder {
   #nodes = Table.empty<DesiredCiliumNode>();
   #endpoints = Table.empty<DesiredCiliumEndpoint>();
   #statuses = Table.empty<DesiredPolicyStatus>();
+  #bgpNodeConfigs = Table.empty<DesiredBgpNodeConfig>();
+  /** Of BGP objects. */
+  #bgpUids: ReadonlySet<string> = new Set();
   #events = Table.empty<DesiredEvent>();
   /** Events by what they are about, so that a source that changes replaces its own. */
   readonly #eventsBySource = new Map<string, readonly string[]>();
@@ -34,7 +38,8 @@ export class ClusterStateBuilder {
 
   get state(): ClusterState {
     return {
-      identities: this.#identities, nodes: this.#nodes, endpoints: this.#endpoints, services: this.#lb.services, policyStatuses: this.#statuses, events: this.#events,
+      identities: this.#identities, nodes: this.#nodes, endpoints: this.#endpoints, services: this.#lb.services, bgpNodeConfigs: this.#bgpNodeConfigs,
+      policyStatuses: this.#statuses, events: this.#events,
     };
   }
 
@@ -74,6 +79,17 @@ export class ClusterStateBuilder {
       changes.push([status.object.uid, status]);
     }
     this.#statuses = this.#statuses.with(changes);
+  }
+
+  /** Takes over how BGP stands. */
+  bgp(status: BgpStatus): void {
+    const uids = new Set(status.statuses.map(({object}) => object.uid));
+    const gone = [...this.#bgpUids].filter((uid) => !uids.has(uid)).map((uid): RowChange<DesiredPolicyStatus> => [uid, null]);
+    this.#statuses = this.#statuses.with([...gone, ...status.statuses.flatMap((one) => differing(this.#statuses, one.object.uid, one))]);
+    this.#bgpUids = uids;
+    const ended = [...this.#bgpNodeConfigs.keys()].filter((node) => !status.nodeConfigs.has(node)).map((node): RowChange<DesiredBgpNodeConfig> => [node, null]);
+    this.#bgpNodeConfigs = this.#bgpNodeConfigs.with([...ended, ...[...status.nodeConfigs].flatMap(([node, one]) => differing(this.#bgpNodeConfigs, node, one))]);
+    this.#setEvents('bgp-sessions', status.events);
   }
 
   /** An Event of the outside world, as a node that was refused. It stays until the process ends. */
@@ -151,6 +167,11 @@ export class ClusterStateBuilder {
   }
 }
 
+/** Nothing, when the row is what it was: equal rows stay the same objects. */
+function differing<V>(table: Table<V>, key: string, value: V): RowChange<V>[] {
+  return deepEqual(table.get(key), value) ? [] : [[key, value]];
+}
+
 const PROTOCOL_NAMES: Readonly<Record<number, string>> = {6: 'TCP', 17: 'UDP', 132: 'SCTP'};
 
 function enforcementState(enforced: boolean | undefined): {enforcing: boolean; state: string} {
@@ -180,7 +201,8 @@ function policyEvents(tables: Tables, key: string): DesiredEvent[] {
   return [{object: fact.ref, apiVersion: fact.apiVersion, type: 'Warning', reason: 'PolicyInvalid', message: validity(fact).message}];
 }
 
-const BGP_TABLES = ['bgpPolicies', 'bgpClusterConfigs', 'bgpPeerConfigs', 'bgpAdvertisements', 'bgpOverrides', 'bgpSecrets', 'nodes'] as const;
+/** What the speakers depend on. */
+export const BGP_TABLES = ['bgpPolicies', 'bgpClusterConfigs', 'bgpPeerConfigs', 'bgpAdvertisements', 'bgpOverrides', 'bgpSecrets', 'nodes'] as const;
 const API_VERSIONS: Readonly<Record<string, string>> = {CiliumIdentity: 'cilium.io/v2'};
 
 function rejectionEvents(tables: Tables, key: string): DesiredEvent[] {

@@ -28,6 +28,7 @@ export type FromAgent =
 const ERRORS_MAX = 1000;
 const ADDRESSES_MAX = 16;
 const ITEMS_MAX = 1000;
+const FAMILIES_MAX = 16;
 const TEXT_MAX = 1024;
 
 /** Throws `STREAM_PROTOCOL` when the message says nothing we know. */
@@ -79,7 +80,8 @@ function decodePeer(peer: stentor.v1.BgpPeerState.$Properties): PeerReport {
   return {
     instance: cut(peer.instance), localAsn: peer.localAsn ?? 0, address: cut(peer.address), peerAsn: peer.peerAsn ?? 0,
     session: cut(peer.session), reason: cut(peer.reason), received: peer.received ?? 0, advertised: peer.advertised ?? 0,
-    uptimeSeconds: peer.uptimeSeconds ?? 0,
+    uptimeSeconds: peer.uptimeSeconds ?? 0, establishedAt: peer.establishedAt ?? 0, holdTimeSeconds: peer.holdTimeSeconds ?? 0, keepaliveSeconds: peer.keepaliveSeconds ?? 0,
+    families: (peer.families ?? []).slice(0, FAMILIES_MAX).map(({family, received, advertised}) => ({family: cut(family), received: received ?? 0, advertised: advertised ?? 0})),
   };
 }
 

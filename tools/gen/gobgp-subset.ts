@@ -9,7 +9,7 @@ const SERVICE = 'api.GoBgpService';
 const CALLS: ReadonlySet<string> = new Set([
   'StartBgp', 'GetBgp', 'WatchEvent', 'AddPeer', 'DeletePeer', 'ListPeer', 'UpdatePeer', 'ResetPeer',
   'AddPath', 'DeletePath', 'ListPath', 'AddPathStream', 'AddPolicy', 'DeletePolicy', 'ListPolicy', 'AddDefinedSet', 'DeleteDefinedSet', 'ListDefinedSet',
-  'SetPolicyAssignment', 'ListPolicyAssignment',
+  'SetPolicyAssignment', 'ListPolicyAssignment', 'SetLogLevel',
 ]);
 /** Branches of GoBGP's big unions that stay; the others pull in EVPN, flow specification, link state, … */
 const KEPT_BRANCHES: Readonly<Record<string, ReadonlySet<string>>> = {
