@@ -20,7 +20,8 @@ interface Rows<V> {
 interface Index<V> {
   readonly name: string;
   readonly keysOf: (value: V, key: string) => readonly string[];
-  readonly byValue: Map<string, Set<string>>;
+  /** Most index keys have one row: such a one needs no set. */
+  readonly byValue: Map<string, string | Set<string>>;
 }
 
 /** What an old version has that the newer one has not; undefined = no such row. */
@@ -59,10 +60,10 @@ export class Table<V> implements ReadonlyMap<string, V> {
   /** Keys of the rows with `value` in index `name`. */
   keysBy(name: string, value: string): ReadonlySet<string> {
     const content = this.#content;
-    if ('byKey' in content) return indexOf(content, name)?.byValue.get(value) ?? NO_KEYS;
+    if ('byKey' in content) return asSet(indexOf(content, name)?.byValue.get(value));
     const {newest, rows} = this.#settle(content);
     const index = indexOf(newest, name);
-    const keys = new Set(index?.byValue.get(value));
+    const keys = new Set(asSet(index?.byValue.get(value)));
     for (const [key, row] of rows) {
       if (row !== undefined && index?.keysOf(row, key).includes(value) === true) keys.add(key);
       else keys.delete(key);
@@ -163,14 +164,19 @@ function setRow<V>(rows: Rows<V>, key: string, before: V | undefined, after: V |
   }
 }
 
-function addKey(byValue: Map<string, Set<string>>, value: string, key: string): void {
-  const keys = byValue.get(value);
-  if (keys === undefined) byValue.set(value, new Set([key]));
-  else keys.add(key);
+function asSet(keys: string | ReadonlySet<string> | undefined): ReadonlySet<string> {
+  if (keys === undefined) return NO_KEYS;
+  return typeof keys === 'string' ? new Set([keys]) : keys;
 }
 
-function removeKey(byValue: Map<string, Set<string>>, value: string, key: string): void {
+function addKey(byValue: Map<string, string | Set<string>>, value: string, key: string): void {
   const keys = byValue.get(value);
-  keys?.delete(key);
-  if (keys?.size === 0) byValue.delete(value);
+  if (keys === undefined) byValue.set(value, key);
+  else if (typeof keys !== 'string') keys.add(key);
+  else if (keys !== key) byValue.set(value, new Set([keys, key]));
+}
+
+function removeKey(byValue: Map<string, string | Set<string>>, value: string, key: string): void {
+  const keys = byValue.get(value);
+  if (typeof keys === 'string' ? keys === key : keys?.delete(key) === true && keys.size === 0) byValue.delete(value);
 }

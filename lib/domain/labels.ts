@@ -23,6 +23,26 @@ export function formatLabel(label: Label): string {
   return label.value === '' ? name : `${name}=${label.value}`;
 }
 
+interface Written {
+  readonly label: Label;
+  readonly text: string;
+}
+
+/** Most labels are those of many sets: one object and one text for each of the last ones. */
+const WRITTEN = new Map<string, Written>();
+const WRITTEN_MAX = 10_000;
+
+function written(label: Label): Written {
+  const text = formatLabel(label);
+  const held = WRITTEN.get(text);
+  // Texts of odd labels need not be distinct.
+  if (held !== undefined && held.label.source === label.source && held.label.key === label.key) return held;
+  if (WRITTEN.size >= WRITTEN_MAX) WRITTEN.clear();
+  const made = {label, text};
+  WRITTEN.set(text, made);
+  return made;
+}
+
 /** An immutable label set, sorted by source and key. */
 export class Labels {
   readonly all: readonly Label[];
@@ -31,14 +51,14 @@ export class Labels {
   readonly #texts: readonly string[];
 
   constructor(labels: Iterable<Label>) {
-    const sorted = Array.from(labels, (label): [string, Label] => [formatLabel(label), label]).sort(([a], [b]) => compareStrings(a, b));
-    this.all = sorted.map(([, label]) => label);
-    this.#texts = sorted.map(([text]) => text);
+    const sorted = Array.from(labels, written).sort((a, b) => compareStrings(a.text, b.text));
+    this.all = sorted.map(({label}) => label);
+    this.#texts = sorted.map(({text}) => text);
     this.key = this.#texts.join(';');
   }
 
   static parse(texts: Iterable<string>): Labels {
-    return new Labels([...texts].map(parseLabel));
+    return new Labels(Array.from(texts, parseLabel));
   }
 
   /** Values of `key` from `source`; source `any` asks every source. */

@@ -36,15 +36,54 @@ function requirementHolds({source, key, operator, values}: Requirement, labels: 
   return !wanted;
 }
 
+/** A selector as `canonicalSelector` makes it: it knows its key. */
+class CanonicalSelector implements Selector {
+  readonly requirements: readonly Requirement[];
+  readonly #key: string;
+
+  constructor(requirements: readonly Requirement[], key: string) {
+    this.requirements = requirements;
+    this.#key = key;
+  }
+
+  /** Null: it was made by hand. */
+  static keyOf(selector: Selector): string | null {
+    return #key in selector ? selector.#key : null;
+  }
+}
+
+/** The objects of a namespace name the same selectors again and again: one object and one text for each of the last ones. */
+const SELECTORS = new Map<string, Selector>();
+const REQUIREMENTS = new Map<string, Requirement>();
+const SHARED_MAX = 10_000;
+
 /** The selector with sorted, distinct requirements and values. */
 export function canonicalSelector(requirements: Iterable<Requirement>): Selector {
   const byText = new Map<string, Requirement>();
   for (const requirement of requirements) {
-    const values = [...new Set(requirement.values)].sort(compareStrings);
-    const canonical = {...requirement, values};
-    byText.set(formatRequirement(canonical), canonical);
+    const values = requirement.values.length < 2 ? requirement.values : [...new Set(requirement.values)].sort(compareStrings);
+    const text = formatRequirement({...requirement, values});
+    byText.set(text, shared(REQUIREMENTS, text, {...requirement, values}, equalRequirements));
   }
-  return {requirements: [...byText].sort(([a], [b]) => compareStrings(a, b)).map(([, requirement]) => requirement)};
+  const sorted = [...byText].sort(([a], [b]) => compareStrings(a, b));
+  const key = sorted.length === 0 ? '{}' : sorted.map(([text]) => text).join(',');
+  const made = new CanonicalSelector(sorted.map(([, requirement]) => requirement), key);
+  return shared(SELECTORS, key, made, (a, b) => a.requirements.length === b.requirements.length
+    && a.requirements.every((requirement, i) => requirement === b.requirements[i]));
+}
+
+/** What is known under the text, provided that it is what was made: texts of odd names need not be distinct. */
+function shared<V>(known: Map<string, V>, text: string, made: V, equal: (a: V, b: V) => boolean): V {
+  const held = known.get(text);
+  if (held !== undefined && equal(held, made)) return held;
+  if (known.size >= SHARED_MAX) known.clear();
+  known.set(text, made);
+  return made;
+}
+
+function equalRequirements(a: Requirement, b: Requirement): boolean {
+  return a.source === b.source && a.key === b.key && a.operator === b.operator
+    && a.values.length === b.values.length && a.values.every((value, i) => value === b.values[i]);
 }
 
 /** `key` is `source:key`. */
@@ -64,8 +103,7 @@ function requirementOf(name: string, operator: Operator, values: readonly string
 
 /** Equal selectors have equal keys, whatever the order they were written in. */
 export function selectorKey(selector: Selector): string {
-  const {requirements} = canonicalSelector(selector.requirements);
-  return requirements.length === 0 ? '{}' : requirements.map(formatRequirement).join(',');
+  return CanonicalSelector.keyOf(selector) ?? CanonicalSelector.keyOf(canonicalSelector(selector.requirements)) ?? '';
 }
 
 /** `k8s:app=web`, `k8s:app=db|web`, `k8s:app!=web`, `k8s:app`, `!k8s:app`. */

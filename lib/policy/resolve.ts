@@ -44,14 +44,13 @@ export interface PreparedSubject {
 
 export function prepareRule(rule: Rule): PreparedRule {
   const entries = makeEntries(rule);
-  const peers: NamedPeer[] = [];
-  if (entries.length > 0) {
-    for (const peer of rule.peers) {
-      const id = selectorId(peer);
-      if (id !== SELECTOR_ANY && id !== SELECTOR_NONE) peers.push({id, peer});
-    }
-  }
-  return {rule, entries, peers, prefixed: rule.peers.some(({kind}) => kind === 'cidr' || kind === 'named')};
+  const peers = entries.length === 0 ? [] : rule.peers.map((peer) => ({id: selectorId(peer), peer})).filter(({id}) => id !== SELECTOR_ANY && id !== SELECTOR_NONE);
+  return {rule, entries, peers: trimmed(peers), prefixed: rule.peers.some(({kind}) => kind === 'cidr' || kind === 'named')};
+}
+
+/** Without the room that a list keeps to grow: there are very many of them. */
+function trimmed<T>(list: readonly T[]): readonly T[] {
+  return list.slice();
 }
 
 export function prepareRules(rules: readonly Rule[]): PreparedSubject[] {
@@ -61,7 +60,7 @@ export function prepareRules(rules: readonly Rule[]): PreparedSubject[] {
     if (group === undefined) bySubject.set(rule.subject, [prepareRule(rule)]);
     else group.push(prepareRule(rule));
   }
-  return Array.from(bySubject, ([selector, prepared]) => ({selector, anchor: anchorOf(selector), rules: prepared}));
+  return Array.from(bySubject, ([selector, prepared]) => ({selector, anchor: anchorOf(selector), rules: trimmed(prepared)}));
 }
 
 /** Rules do not change, and the subjects that one selects are many. */
@@ -156,7 +155,7 @@ function makeEntries(rule: Rule): PolicyEntry[] {
   const {direction, deny} = rule;
   const precedence = deny ? PRECEDENCE_DENY : PRECEDENCE_ALLOW;
   const origins = [rule.origin];
-  return [...selectors].flatMap((selector) => ports.map((l4) => ({direction, deny, selector, ...l4, precedence, origins})));
+  return [...selectors].flatMap((selector) => ports.map((l4) => ({direction, deny, selector, ...l4, precedence, origins}))).slice();
 }
 
 function l4OfPort(match: PortMatch, direction: Direction): L4[] {
@@ -186,7 +185,7 @@ function mergeEntries(entries: PolicyEntry[]): PolicyEntry[] {
     }
     merged.push(lists.length === 1 ? entry : {...entry, origins: mergeOrigins(lists)});
   }
-  return merged;
+  return merged.slice();
 }
 
 /** Distinct and sorted. */
@@ -198,10 +197,10 @@ export function mergeOrigins(lists: readonly (readonly Origin[])[]): readonly Or
 
 /** Of a sorted list. */
 function distinct(origins: readonly Origin[]): readonly Origin[] {
-  return origins.filter((origin, i) => {
+  return trimmed(origins.filter((origin, i) => {
     const before = origins[i - 1];
     return before === undefined || compareOrigins(before, origin) !== 0;
-  });
+  }));
 }
 
 function compareOrigins(a: Origin, b: Origin): number {

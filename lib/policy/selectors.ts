@@ -22,6 +22,8 @@ const IDS = new WeakMap<Peer, SelectorId>();
 
 /** `*`, `k8s:app=web,k8s:io.kubernetes.pod.namespace=default`, `cidr=10.0.0.0/8!10.96.0.0/12`. */
 export function selectorId(peer: Peer): SelectorId {
+  // A selector knows its key.
+  if (peer.kind === 'labels') return selectorKey(peer.selector);
   const held = IDS.get(peer);
   if (held !== undefined) return held;
   const made = makeSelectorId(peer);
@@ -29,14 +31,12 @@ export function selectorId(peer: Peer): SelectorId {
   return made;
 }
 
-function makeSelectorId(peer: Peer): SelectorId {
+function makeSelectorId(peer: Exclude<Peer, {kind: 'labels'}>): SelectorId {
   switch (peer.kind) {
     case 'all':
       return SELECTOR_ANY;
     case 'none':
       return SELECTOR_NONE;
-    case 'labels':
-      return selectorKey(peer.selector);
     case 'cidr':
       return CIDR + [canonical(peer.prefix), ...exceptions(peer.except)].join('!');
     case 'named':

@@ -155,20 +155,21 @@ export class Identities {
 
   #workloadOf(key: string, pod: PodFact, tables: Tables): Workload | null {
     if (pod.hostNetwork || pod.ended) return null;
-    const labels = this.#labelsOf(pod, tables.namespaces.get(pod.namespace)?.labels ?? NO_LABELS);
+    const labels = this.#labelsOf(pod, tables);
     return {key, namespace: pod.namespace, name: pod.name, uid: pod.uid, node: pod.nodeName, labels, namedPorts: pod.namedPorts};
   }
 
   /** Most pods have the labels of others of their namespace. What is kept goes with the labels of the namespace. */
-  #labelsOf({namespace, serviceAccount, labels: podLabels}: PodFact, namespaceLabels: Readonly<Record<string, string>>): Labels {
+  #labelsOf({namespace, serviceAccount, labels: podLabels}: PodFact, tables: Tables): Labels {
+    const namespaceLabels = tables.namespaces.get(namespace)?.labels ?? NO_LABELS;
     let byPod = this.#made.get(namespaceLabels);
     if (byPod === undefined) this.#made.set(namespaceLabels, (byPod = new Map()));
     const held = byPod.get(podLabels);
     const known = held?.find((one) => one.namespace === namespace && one.serviceAccount === serviceAccount);
     if (known !== undefined) return known.labels;
     const labels = identityLabels({podLabels, namespace, namespaceLabels, serviceAccount, clusterName: this.#clusterName}, this.#labelFilter);
-    // An equal set that is in use is the one to keep: its text is there already.
-    const made = {namespace, serviceAccount, labels: this.#sets.get(labels.key)?.labels ?? labels};
+    // Of equal sets the one that is there already is the one to keep.
+    const made = {namespace, serviceAccount, labels: this.#sets.get(labels.key)?.labels ?? oldestIdentity(tables, labels.key)?.labels ?? labels};
     if (byPod.size >= LABEL_SETS_MAX) byPod.clear();
     byPod.set(podLabels, held === undefined || held.length >= LABEL_SETS_MAX ? [made] : [...held, made]);
     return made.labels;
@@ -176,7 +177,7 @@ export class Identities {
 
   #updateSet(tables: Tables, set: LabelSet, {pods, identities}: Touched): void {
     const before = set.id;
-    const after = set.pods.size === 0 ? null : oldestIdentity(tables, set.labels.key);
+    const after = set.pods.size === 0 ? null : oldestIdentity(tables, set.labels.key)?.id ?? null;
     if (before !== after) {
       if (before !== null) {
         identities.add(before);
@@ -229,14 +230,14 @@ function equalWorkloads(a: Workload, b: Workload): boolean {
 }
 
 /** Two objects with one label set: the oldest is the one that all agree on. */
-function oldestIdentity(tables: Tables, labelsKey: string): IdentityId | null {
+function oldestIdentity(tables: Tables, labelsKey: string): CiliumIdentityFact | null {
   let oldest: CiliumIdentityFact | null = null;
   for (const key of tables.identities.keysBy('labels', labelsKey)) {
     const fact = tables.identities.get(key);
     if (fact === undefined) continue;
     if (oldest === null || (compareStrings(fact.createdAt, oldest.createdAt) || fact.id - oldest.id) < 0) oldest = fact;
   }
-  return oldest?.id ?? null;
+  return oldest;
 }
 
 export interface SharedPort {

@@ -69,6 +69,8 @@ interface Selecting {
 
 /** Pods whose identity is not known yet: on every node, always enforced. */
 const INIT_LABELS = Labels.parse(RESERVED_IDENTITIES.get(IDENTITY_INIT) ?? []);
+/** As at a start: looking at all of them is cheaper than looking for some. */
+const FEW_SUBJECTS = 4;
 const NO_SOURCES: ReadonlyMap<string, PeerSource> = new Map();
 const NO_PREFIXES: readonly string[] = [];
 
@@ -157,14 +159,15 @@ export class Policies {
    * any more. `sources`: names that stand for something else now. Answers with the subjects whose policy is another one.
    */
   update(stale: Set<IdentityId>, changed: ChangedKeys, subjects: ReadonlyMap<IdentityId, Labels | null>, sources: ReadonlySet<string>): ReadonlyMap<IdentityId, SubjectChange> {
+    // Whoever is new is stale anyway.
+    for (const key of changed.policies ?? []) this.#addSubjects(key, stale);
+    for (const source of sources) for (const key of this.#objectsBySource.get(source)) this.#addSubjects(key, stale);
     for (const [id, labels] of subjects) {
       if (this.#subjects.get(id)?.key === labels?.key) continue;
       if (labels === null) this.#subjects.delete(id);
       else this.#subjects.set(id, labels);
       stale.add(id);
     }
-    for (const key of changed.policies ?? []) this.#addSubjects(key, stale);
-    for (const source of sources) for (const key of this.#objectsBySource.get(source)) this.#addSubjects(key, stale);
     const changes = new Map<IdentityId, SubjectChange>();
     for (const id of stale) {
       const change = this.#recompile(id);
@@ -201,7 +204,8 @@ export class Policies {
   }
 
   #addSelected({selector, anchor}: PreparedSubject, found: Set<IdentityId>): void {
-    for (const id of this.#options.candidates(anchor)) {
+    const {candidates} = this.#options;
+    for (const id of this.#subjects.size <= FEW_SUBJECTS ? this.#subjects.keys() : candidates(anchor)) {
       const labels = this.#subjects.get(id);
       if (labels !== undefined && matches(selector, labels)) found.add(id);
     }

@@ -73,7 +73,8 @@ function itemsOf(spec: Json, direction: Direction, scope: RuleScope): Pick<Rule,
 function peersOf(item: Json, direction: Direction, path: string, scope: RuleScope): readonly Peer[] {
   const field = direction === 'ingress' ? 'from' : 'to';
   const list = listOf(item, field, path, scope) ?? [];
-  return list.length === 0 ? ANY_PEER : list.flatMap((peer, i) => peerOf(peer, `${path}.${field}[${i}]`, scope));
+  // Trimmed: what a flattened list keeps to grow is more than what is in it.
+  return list.length === 0 ? ANY_PEER : list.flatMap((peer, i) => peerOf(peer, `${path}.${field}[${i}]`, scope)).slice();
 }
 
 /** `ipBlock` never matches pods or nodes. A peer with nothing in it selects nothing. */

@@ -22,6 +22,8 @@ export function decodePod(object: KubeObject): PodFact {
   };
 }
 
+const NO_PORTS: Readonly<Record<string, NamedPort>> = {};
+
 /** The first container that has the name wins, as in Kubernetes' endpoint controller. */
 function namedPorts(spec: Readonly<Record<string, unknown>>): Readonly<Record<string, NamedPort>> {
   const ports: Record<string, NamedPort> = {};
@@ -34,7 +36,7 @@ function namedPorts(spec: Readonly<Record<string, unknown>>): Readonly<Record<st
       ports[key] = {port, protocol: protocolNumber(text(protocol))};
     }
   }
-  return ports;
+  return Object.keys(ports).length === 0 ? NO_PORTS : ports;
 }
 
 function protocolNumber(name: string): number {
