@@ -123,13 +123,13 @@ export class ClusterStateBuilder {
   }
 
   #updateEndpoints(tables: Tables, changed: ChangedKeys, compiled: CompiledChanges): void {
-    const keys = new Set(compiled.endpoints);
+    const keys = new Set(compiled.endpoints.map(({record}) => record.key));
     // The node's address and the subject's policy show in the object.
     for (const node of changed.nodes ?? []) for (const key of tables.pods.keysBy('node', node)) keys.add(key);
-    for (const subject of compiled.policies) for (const key of this.#compiler.identities.podsOf(subject)) keys.add(key);
+    for (const subject of compiled.policies.keys()) for (const {key} of this.#compiler.identities.podsOf(subject)) keys.add(key);
     this.#endpoints = this.#endpoints.with([...keys].map((key): RowChange<DesiredCiliumEndpoint> => {
-      const endpoint = this.#compiler.endpoints.all.get(key);
-      const next = endpoint === undefined ? null : this.#ciliumEndpoint(tables, endpoint);
+      const endpoint = this.#compiler.endpoints.get(key);
+      const next = endpoint === null ? null : this.#ciliumEndpoint(tables, endpoint);
       const before = this.#endpoints.get(key);
       return [key, before !== undefined && deepEqual(before, next) ? before : next];
     }));

@@ -7,7 +7,8 @@ import {resource} from '../../lib/desired/diff.js';
 import type {Resource} from '../../lib/desired/node-state.js';
 import {IDENTITY_INIT, type IdentityId} from '../../lib/domain/identity.js';
 import {podOfReport, reportKey, type ChangedKeys, type Tables} from '../model/tables.js';
-import type {Identities, Workload} from './identities.js';
+import type {Workload} from './identities.js';
+import type {PodRecord, PodRecords} from './pod-records.js';
 
 export interface Endpoint {
   readonly key: string;
@@ -24,6 +25,7 @@ export interface Endpoint {
 }
 
 export interface EndpointChange {
+  readonly record: PodRecord;
   readonly before: Endpoint | null;
   readonly after: Endpoint | null;
 }
@@ -36,59 +38,83 @@ export function addressIdentity(endpoint: Endpoint): IdentityId {
   return endpoint.identity ?? IDENTITY_INIT;
 }
 
-export class Endpoints {
-  readonly #identities: Identities;
-  readonly #endpoints = new Map<string, Endpoint>();
+const NO_ADDRESSES: readonly string[] = [];
 
-  constructor(parts: {readonly identities: Identities}) {
-    this.#identities = parts.identities;
+export class Endpoints {
+  readonly #records: PodRecords;
+
+  constructor(parts: {readonly records: PodRecords}) {
+    this.#records = parts.records;
   }
 
-  get all(): ReadonlyMap<string, Endpoint> {
-    return this.#endpoints;
+  get(key: string): Endpoint | null {
+    return this.#records.get(key)?.endpoint ?? null;
+  }
+
+  * values(): Generator<Endpoint> {
+    for (const {endpoint} of this.#records.values()) if (endpoint !== null) yield endpoint;
   }
 
   /** `pods`: those whose workload or identity changed. Answers with before and after of what is another endpoint now. */
-  update(tables: Tables, changed: ChangedKeys, pods: ReadonlySet<string>): Map<string, EndpointChange> {
-    const changes = new Map<string, EndpointChange>();
-    for (const key of pods) this.#updateOne(tables, key, changes);
-    for (const report of changed.endpointReports ?? []) this.#updateOne(tables, podOfReport(report), changes);
-    for (const key of changed.endpoints ?? []) this.#updateOne(tables, key, changes);
-    for (const node of changed.nodes ?? []) for (const key of tables.pods.keysBy('node', node)) this.#updateOne(tables, key, changes);
+  update(tables: Tables, changed: ChangedKeys, pods: readonly PodRecord[]): readonly EndpointChange[] {
+    const looked: PodRecord[] = [];
+    for (const record of pods) look(record, sameElsewhere(record) ?? endpointOf(tables, record), looked);
+    for (const report of changed.endpointReports ?? []) this.#lookAt(tables, podOfReport(report), looked);
+    for (const key of changed.endpoints ?? []) this.#lookAt(tables, key, looked);
+    for (const node of changed.nodes ?? []) for (const key of tables.pods.keysBy('node', node)) this.#lookAt(tables, key, looked);
+    const changes: EndpointChange[] = [];
+    for (const record of looked) {
+      const {before = null, endpoint: after} = record;
+      record.before = undefined;
+      if (before !== after) changes.push({record, before, after});
+      else this.#records.forgetEmpty(record);
+    }
     return changes;
   }
 
-  /** Twice is once. */
-  #updateOne(tables: Tables, key: string, changes: Map<string, EndpointChange>): void {
-    if (changes.has(key)) return;
-    const before = this.#endpoints.get(key) ?? null;
-    const after = this.#endpointOf(tables, key);
-    if (before === null ? after === null : after !== null && equalEndpoints(before, after)) return;
-    if (after === null) this.#endpoints.delete(key);
-    else this.#endpoints.set(key, after);
-    changes.set(key, {before, after});
+  #lookAt(tables: Tables, key: string, looked: PodRecord[]): void {
+    const record = this.#records.get(key) ?? this.#records.make(key);
+    look(record, endpointOf(tables, record), looked);
   }
+}
 
-  #endpointOf(tables: Tables, key: string): Endpoint | null {
-    const workload = this.#identities.workloads.get(key) ?? null;
-    if (workload === null) {
-      const [first] = [...tables.endpointReports.keysBy('pod', key)].sort(compareStrings);
-      const report = first === undefined ? undefined : tables.endpointReports.get(first);
-      // A pod that ended or moved to the host's network is no endpoint; one that we do not know (yet) is.
-      if (report === undefined || report.state === 'disconnected' || tables.pods.has(key)) return null;
-      const {node, addresses, endpointId, containerId, state} = report;
-      return {key, workload, identity: null, node, addresses, endpointId, containerId, state};
-    }
-    const identity = this.#identities.identityOf(workload);
-    const {node} = workload;
-    // Only its own node speaks for a pod.
-    const report = node === null ? undefined : tables.endpointReports.get(reportKey(node, key));
-    const own = report !== undefined && (report.uid === '' || report.uid === workload.uid) ? report : restored(tables, workload);
-    return {
-      key, workload, identity, node, addresses: own?.addresses ?? [], endpointId: own?.endpointId ?? 0,
-      containerId: own?.containerId ?? '', state: own?.state ?? WAITING,
-    };
+/** An endpoint stays the same object as long as it is equal to what it was before this turn. */
+function look(record: PodRecord, endpoint: Endpoint | null, looked: PodRecord[]): void {
+  if (record.before === undefined) {
+    record.before = record.endpoint;
+    looked.push(record);
   }
+  const {before} = record;
+  record.endpoint = before !== null && endpoint !== null && equalEndpoints(before, endpoint) ? before : endpoint;
+}
+
+/** The endpoint with another identity or other labels, when what is known of it from elsewhere cannot have changed with that; else null. */
+function sameElsewhere({workload, set, endpoint, before}: PodRecord): Endpoint | null {
+  if (before !== undefined || endpoint === null || workload === null || endpoint.workload === null) return null;
+  if (endpoint.workload.uid !== workload.uid || endpoint.workload.node !== workload.node) return null;
+  const {key, node, addresses, endpointId, containerId, state} = endpoint;
+  return {key, workload, identity: set?.id ?? null, node, addresses, endpointId, containerId, state};
+}
+
+function endpointOf(tables: Tables, {key, workload, set}: PodRecord): Endpoint | null {
+  if (workload === null) return unknownEndpoint(tables, key);
+  const {node} = workload;
+  // Only its own node speaks for a pod.
+  const report = node === null ? undefined : tables.endpointReports.get(reportKey(node, key));
+  const own = report !== undefined && (report.uid === '' || report.uid === workload.uid) ? report : restored(tables, workload);
+  return {
+    key, workload, identity: set?.id ?? null, node, addresses: own?.addresses ?? NO_ADDRESSES, endpointId: own?.endpointId ?? 0,
+    containerId: own?.containerId ?? '', state: own?.state ?? WAITING,
+  };
+}
+
+/** A pod that ended or moved to the host's network is no endpoint; one that we do not know (yet) is. */
+function unknownEndpoint(tables: Tables, key: string): Endpoint | null {
+  const [first] = [...tables.endpointReports.keysBy('pod', key)].sort(compareStrings);
+  const report = first === undefined ? undefined : tables.endpointReports.get(first);
+  if (report === undefined || report.state === 'disconnected' || tables.pods.has(key)) return null;
+  const {node, addresses, endpointId, containerId, state} = report;
+  return {key, workload: null, identity: null, node, addresses, endpointId, containerId, state};
 }
 
 /** Workloads are the same objects as long as they are equal. */

@@ -149,7 +149,7 @@ export class Enforcement {
       case 'identity':
         return /^\d{1,8}$/.test(fault.key) && subjects.has(identityId(Number(fault.key)));
       case 'endpoint': {
-        const identity = this.#parts.compiler.endpoints.all.get(fault.key)?.identity ?? null;
+        const identity = this.#parts.compiler.endpoints.get(fault.key)?.identity ?? null;
         return identity !== null && subjects.has(identity);
       }
       case 'selector':

@@ -20,10 +20,11 @@ import type {ChangedKeys, Tables} from '../model/tables.js';
 import {Speakers} from './bgp-speakers.js';
 import {addressIdentity, Endpoints, type Endpoint, type EndpointChange} from './endpoints.js';
 import {Identities} from './identities.js';
-import {hostPrefix, IpCache, ipCacheEntry, nodeClaims, type Claim, type NodeView} from './ipcache.js';
+import {claimOf, hostPrefix, IpCache, ipCacheEntry, nodeClaims, type Claim, type NodeView} from './ipcache.js';
 import {compileMasquerade} from './masquerade.js';
 import {NodeLayers} from './node-layers.js';
 import {nodeResource, nodeView, type NodeOptions} from './nodes.js';
+import {PodRecords} from './pod-records.js';
 import {Policies, type SubjectChange} from './policy.js';
 import {Sources} from './sources.js';
 
@@ -37,11 +38,9 @@ export interface CompileOptions extends NodeOptions {
 /** What nodes may hold differently now, and what else follows from the change. */
 export interface CompiledChanges extends DesiredChanges {
   /** Endpoints that are others now. */
-  readonly endpoints: ReadonlySet<string>;
+  readonly endpoints: readonly EndpointChange[];
   /** Subjects whose policy is another one now. */
-  readonly policies: ReadonlySet<IdentityId>;
-  /** Subjects whose policy, or whose nodes, are others now. */
-  readonly subjects: ReadonlySet<IdentityId>;
+  readonly policies: ReadonlyMap<IdentityId, SubjectChange>;
   /** Numbers whose CiliumIdentity should exist with other labels, or should no longer. */
   readonly identities: ReadonlySet<IdentityId>;
 }
@@ -54,6 +53,7 @@ export class Compiler {
   readonly policies: Policies;
   readonly speakers = new Speakers();
   readonly #options: CompileOptions;
+  readonly #records = new PodRecords();
   readonly #sources: Sources;
   readonly #members = new SelectorMembers();
   readonly #ipcache = new IpCache();
@@ -67,15 +67,15 @@ export class Compiler {
 
   constructor(options: CompileOptions) {
     this.#options = options;
-    this.identities = new Identities(options);
-    this.endpoints = new Endpoints({identities: this.identities});
+    this.identities = new Identities(options, {records: this.#records});
+    this.endpoints = new Endpoints({records: this.#records});
     this.#sources = new Sources({clusterName: options.clusterName});
     this.policies = new Policies({
       mode: options.enforcement, allowLocalhost: options.allowLocalhost, meanings: this.#sources.meanings,
       candidates: (anchor) => this.#members.candidates(anchor),
     });
     this.#layers = new NodeLayers(options, {
-      members: this.#members, ipcache: this.#ipcache, policies: this.policies, endpoints: this.endpoints.all,
+      members: this.#members, ipcache: this.#ipcache, policies: this.policies,
       speakerOf: (node) => this.speakers.resource(node),
       cluster: () => ({podCidrs: this.#podCidrs, apiServers: this.#apiServers, everywhere: this.#external}),
     });
@@ -98,19 +98,13 @@ export class Compiler {
     for (const name of this.speakers.update(tables, changed)) this.#layers.invalidate(name);
     this.#updateMasquerade(tables, changed, shared);
     this.#updateLayers(endpoints, policies);
-    return {
-      shared, nodes: this.#layers.take(), endpoints: new Set(endpoints.keys()), policies: new Set(policies.keys()),
-      subjects: subjectsOf(endpoints, policies), identities: desired,
-    };
+    return {shared, nodes: this.#layers.take(), endpoints, policies, identities: desired};
   }
 
   /** Nodes with at least one endpoint of `subject`. */
   nodesOf(subject: IdentityId): ReadonlySet<string> {
     const nodes = new Set<string>();
-    for (const key of this.identities.podsOf(subject)) {
-      const node = this.endpoints.all.get(key)?.node ?? null;
-      if (node !== null) nodes.add(node);
-    }
+    for (const {endpoint} of this.identities.podsOf(subject)) if (endpoint !== null && endpoint.node !== null) nodes.add(endpoint.node);
     return nodes;
   }
 
@@ -130,13 +124,16 @@ export class Compiler {
   }
 
   /** What nodes hold follows from what was settled before: members first, so that whoever comes in finds them. */
-  #updateLayers(endpoints: ReadonlyMap<string, EndpointChange>, policies: ReadonlyMap<IdentityId, SubjectChange>): void {
+  #updateLayers(endpoints: readonly EndpointChange[], policies: ReadonlyMap<IdentityId, SubjectChange>): void {
     for (const id of this.#members.takeChanged()) {
       const use = this.policies.selectorInUse(id);
       if (use !== undefined) this.#layers.changeSelector(use);
     }
     for (const [id, change] of policies) this.#layers.changeSubject(id, change, change.before === null ? [] : this.nodesOf(id));
-    for (const [key, change] of endpoints) this.#layers.moveEndpoint(key, change);
+    for (const change of endpoints) {
+      this.#layers.moveEndpoint(change);
+      this.#records.forgetEmpty(change.record);
+    }
   }
 
   #updateApiServers(tables: Tables, changed: ChangedKeys): void {
@@ -149,7 +146,7 @@ export class Compiler {
     for (const prefix of external) {
       const labels = ['reserved:kube-apiserver', ...prefixLabels(prefix)].sort();
       this.#members.setPrefix(prefix, Labels.parse(labels));
-      claims.set(prefix, {kind: 'external', source: 'apiserver', node: null, entry: {prefix, identity: null, labels, tunnelEndpoint: null, local: false}});
+      claims.set(prefix, claimOf('external', 'apiserver', {prefix, identity: null, labels, tunnelEndpoint: null, local: false}));
     }
     this.#ipcache.replace('apiserver', claims);
     this.#apiServers = all;
@@ -191,15 +188,14 @@ export class Compiler {
     this.#ipcache.replace(`node ${name}`, claims);
   }
 
-  #updatePodClaims(changed: ChangedKeys, endpoints: ReadonlyMap<string, EndpointChange>): void {
-    for (const [key, {before, after}] of endpoints) this.#claimPod(key, before, after);
-    // The tunnel to their node may end somewhere else now.
-    for (const node of changed.nodes ?? []) {
-      for (const key of this.#layers.endpointsOf(node)) {
-        const endpoint = this.endpoints.all.get(key);
-        if (endpoint !== undefined && !endpoints.has(key)) this.#claimPod(key, endpoint, endpoint);
+  #updatePodClaims(changed: ChangedKeys, endpoints: readonly EndpointChange[]): void {
+    for (const {record, before, after} of endpoints) {
+      if (before === null || after === null || before.addresses !== after.addresses || before.identity !== after.identity || before.node !== after.node) {
+        this.#claimPod(record.key, before, after);
       }
     }
+    // The tunnel to their node may end somewhere else now.
+    for (const node of changed.nodes ?? []) for (const {key, endpoint} of this.#layers.endpointsOf(node)) this.#claimPod(key, endpoint, endpoint);
   }
 
   #claimPod(key: string, before: Endpoint | null, after: Endpoint | null): void {
@@ -209,7 +205,7 @@ export class Compiler {
     const tunnelEndpoint = address === '' ? null : address;
     for (const own of after.addresses) {
       const prefix = hostPrefix(own);
-      this.#ipcache.claim(prefix, {kind: 'pod', source: key, node: after.node, entry: ipCacheEntry(prefix, addressIdentity(after), tunnelEndpoint)});
+      this.#ipcache.claim(prefix, claimOf('pod', key, ipCacheEntry(prefix, addressIdentity(after), tunnelEndpoint), after.node));
     }
   }
 
@@ -224,7 +220,7 @@ export class Compiler {
   /** Identities that pods have or had: their labels, or null when no pod has them now. */
   #subjectChanges(tables: Tables, identities: ReadonlySet<IdentityId>): Map<IdentityId, Labels | null> {
     return new Map([...identities].map((id) => {
-      const used = this.identities.podsOf(id).size > 0;
+      const used = this.identities.podsOf(id).length > 0;
       return [id, used ? tables.identities.get(String(id))?.labels ?? null : null];
     }));
   }
@@ -261,9 +257,10 @@ export class Compiler {
   }
 }
 
-function subjectsOf(endpoints: ReadonlyMap<string, EndpointChange>, policies: ReadonlyMap<IdentityId, SubjectChange>): Set<IdentityId> {
+/** Subjects whose policy, or whose nodes, are others now. */
+export function subjectsOf({endpoints, policies}: CompiledChanges): Set<IdentityId> {
   const subjects = new Set(policies.keys());
-  for (const {before, after} of endpoints.values()) {
+  for (const {before, after} of endpoints) {
     if (typeof before?.identity === 'number') subjects.add(before.identity);
     if (typeof after?.identity === 'number') subjects.add(after.identity);
   }

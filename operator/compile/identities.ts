@@ -8,6 +8,7 @@ import {LabelFilter, identityLabels} from '../../lib/domain/label-filter.js';
 import type {Labels} from '../../lib/domain/labels.js';
 import type {CiliumIdentityFact, NamedPort, PodFact} from '../model/facts.js';
 import type {ChangedKeys, Tables} from '../model/tables.js';
+import {Roster, type PodRecord, type PodRecords} from './pod-records.js';
 
 /** A pod that is an endpoint, or will be: not in the host's network, not ended. */
 export interface Workload {
@@ -21,61 +22,64 @@ export interface Workload {
 }
 
 export interface IdentityChanges {
-  /** Workloads that came, went or changed, or whose identity is another one. */
-  readonly pods: ReadonlySet<string>;
+  /** Pods whose workload came, went or changed, or whose identity is another one; some of them twice. */
+  readonly pods: readonly PodRecord[];
   /** Numbers whose labels, existence or ports changed, or that pods have now or have no longer. */
   readonly identities: ReadonlySet<IdentityId>;
   /** Numbers for which `desiredLabels` may have another answer. */
   readonly desired: ReadonlySet<IdentityId>;
 }
 
-interface LabelSet {
+/** Labels, with the pods that have them. */
+export interface LabelSet {
   readonly labels: Labels;
-  readonly pods: Set<string>;
+  readonly pods: Roster;
   readonly ports: SharedPorts;
   /** Read back; null = not there yet. */
   id: IdentityId | null;
 }
 
-/** Labels of pods whose namespace has certain labels. */
-interface MadeLabels {
+/** The set of pods whose namespace has certain labels. */
+interface MadeSet {
   readonly namespace: string;
   readonly serviceAccount: string;
-  readonly labels: Labels;
+  readonly set: LabelSet;
 }
 
 /** What one turn has touched. */
 interface Touched {
-  readonly pods: Set<string>;
+  readonly pods: PodRecord[];
   readonly sets: Set<LabelSet>;
   readonly identities: Set<IdentityId>;
 }
 
 const NO_LABELS: Readonly<Record<string, string>> = {};
-/** Of one namespace, kept so that equal ones are made once; beyond that they are made again. */
-const LABEL_SETS_MAX = 10_000;
-const NO_PODS: ReadonlySet<string> = new Set();
+/** Kept so that equal sets are made once; beyond that they are made again. */
+const MADE_SETS_MAX = 10_000;
+const NO_PODS: readonly PodRecord[] = [];
 
 export class Identities {
   readonly #clusterName: string;
   readonly #labelFilter: LabelFilter;
-  readonly #workloads = new Map<string, Workload>();
+  readonly #records: PodRecords;
   readonly #sets = new Map<string, LabelSet>();
   /** By the labels of the namespace, then by those of the pod: both are the same objects as long as nothing changes them. */
-  readonly #made = new WeakMap<Readonly<Record<string, string>>, Map<Readonly<Record<string, string>>, MadeLabels[]>>();
+  #made = new Map<Readonly<Record<string, string>>, Map<Readonly<Record<string, string>>, readonly MadeSet[]>>();
+  #madeCount = 0;
   readonly #missing = new Set<LabelSet>();
   #missingChanged = false;
   readonly #setOfNumber = new Map<IdentityId, LabelSet>();
   /** Numbers to create missing label sets with. */
   #wanted: ReadonlyMap<IdentityId, LabelSet> = new Map();
 
-  constructor(options: {readonly clusterName: string; readonly labelFilter?: LabelFilter}) {
+  constructor(options: {readonly clusterName: string; readonly labelFilter?: LabelFilter}, parts: {readonly records: PodRecords}) {
     this.#clusterName = options.clusterName;
     this.#labelFilter = options.labelFilter ?? LabelFilter.DEFAULT;
+    this.#records = parts.records;
   }
 
   update(tables: Tables, changed: ChangedKeys): IdentityChanges {
-    const touched: Touched = {pods: new Set(), sets: new Set(), identities: new Set()};
+    const touched: Touched = {pods: [], sets: new Set(), identities: new Set()};
     for (const key of changed.pods ?? []) this.#updateWorkload(tables, key, touched);
     for (const namespace of changed.namespaces ?? []) {
       for (const key of tables.pods.keysBy('namespace', namespace)) if (changed.pods?.has(key) !== true) this.#updateWorkload(tables, key, touched);
@@ -95,17 +99,8 @@ export class Identities {
     return {pods, identities, desired: this.#chooseNumbers(tables, changed, identities)};
   }
 
-  get workloads(): ReadonlyMap<string, Workload> {
-    return this.#workloads;
-  }
-
-  /** The workload's identity, once it was read back. */
-  identityOf(workload: Workload): IdentityId | null {
-    return this.#sets.get(workload.labels.key)?.id ?? null;
-  }
-
-  podsOf(id: IdentityId): ReadonlySet<string> {
-    return this.#setOfNumber.get(id)?.pods ?? NO_PODS;
+  podsOf(id: IdentityId): readonly PodRecord[] {
+    return this.#setOfNumber.get(id)?.pods.records ?? NO_PODS;
   }
 
   /** Ports that all pods of the identity agree on. */
@@ -124,55 +119,69 @@ export class Identities {
   }
 
   #updateWorkload(tables: Tables, key: string, touched: Touched): void {
-    const before = this.#workloads.get(key);
     const pod = tables.pods.get(key);
-    const after = pod === undefined ? null : this.#workloadOf(key, pod, tables);
-    if (before === undefined ? after === null : after !== null && equalWorkloads(before, after)) return;
-    touched.pods.add(key);
-    if (before !== undefined) this.#leave(before, touched);
-    if (after === null) this.#workloads.delete(key);
-    else {
-      this.#workloads.set(key, after);
-      this.#join(after, touched);
+    const known = this.#records.get(key);
+    if (pod === undefined || pod.hostNetwork || pod.ended) {
+      if (known === undefined || known.workload === null) return;
+      this.#leave(known, touched);
+      known.workload = null;
+      touched.pods.push(known);
+      return;
     }
+    const set = this.#setOf(pod, tables);
+    if (known !== undefined && known.workload !== null && known.set === set && isAsBefore(known.workload, pod)) return;
+    const record = known ?? this.#records.make(key);
+    if (record.workload !== null) this.#leave(record, touched);
+    const {namespace, name, uid, nodeName, namedPorts} = pod;
+    record.workload = {key, namespace, name, uid, node: nodeName, labels: set.labels, namedPorts};
+    this.#join(record, set, touched);
+    touched.pods.push(record);
   }
 
-  #leave({key, labels, namedPorts}: Workload, touched: Touched): void {
-    const set = this.#sets.get(labels.key);
-    if (set === undefined) return;
-    set.pods.delete(key);
-    touched.sets.add(set);
-    if (set.ports.remove(namedPorts) && set.id !== null) touched.identities.add(set.id);
+  #leave(record: PodRecord, touched: Touched): void {
+    const {set, workload} = record;
+    record.set = null;
+    if (set === null || workload === null) return;
+    set.pods.remove(record);
+    if (set.pods.size === 0) touched.sets.add(set);
+    if (set.ports.remove(workload.namedPorts) && set.id !== null) touched.identities.add(set.id);
   }
 
-  #join({key, labels, namedPorts}: Workload, touched: Touched): void {
-    let set = this.#sets.get(labels.key);
-    if (set === undefined) this.#sets.set(labels.key, (set = {labels, pods: new Set(), ports: new SharedPorts(), id: null}));
-    set.pods.add(key);
-    touched.sets.add(set);
-    if (set.ports.add(namedPorts) && set.id !== null) touched.identities.add(set.id);
-  }
-
-  #workloadOf(key: string, pod: PodFact, tables: Tables): Workload | null {
-    if (pod.hostNetwork || pod.ended) return null;
-    const labels = this.#labelsOf(pod, tables);
-    return {key, namespace: pod.namespace, name: pod.name, uid: pod.uid, node: pod.nodeName, labels, namedPorts: pod.namedPorts};
+  #join(record: PodRecord, set: LabelSet, touched: Touched): void {
+    record.set = set;
+    if (set.pods.size === 0) this.#sets.set(set.labels.key, set);
+    set.pods.add(record);
+    if (set.id === null) touched.sets.add(set);
+    if (record.workload !== null && set.ports.add(record.workload.namedPorts) && set.id !== null) touched.identities.add(set.id);
   }
 
   /** Most pods have the labels of others of their namespace. What is kept goes with the labels of the namespace. */
-  #labelsOf({namespace, serviceAccount, labels: podLabels}: PodFact, tables: Tables): Labels {
+  #setOf({namespace, serviceAccount, labels: podLabels}: PodFact, tables: Tables): LabelSet {
     const namespaceLabels = tables.namespaces.get(namespace)?.labels ?? NO_LABELS;
-    let byPod = this.#made.get(namespaceLabels);
-    if (byPod === undefined) this.#made.set(namespaceLabels, (byPod = new Map()));
-    const held = byPod.get(podLabels);
+    const byPod = this.#made.get(namespaceLabels);
+    const held = byPod?.get(podLabels);
     const known = held?.find((one) => one.namespace === namespace && one.serviceAccount === serviceAccount);
-    if (known !== undefined) return known.labels;
+    // Sets that nobody was in for a while may have been made anew by others.
+    if (known !== undefined && (known.set.pods.size > 0 || !this.#sets.has(known.set.labels.key))) return known.set;
     const labels = identityLabels({podLabels, namespace, namespaceLabels, serviceAccount, clusterName: this.#clusterName}, this.#labelFilter);
-    // Of equal sets the one that is there already is the one to keep.
-    const made = {namespace, serviceAccount, labels: this.#sets.get(labels.key)?.labels ?? oldestIdentity(tables, labels.key)?.labels ?? labels};
-    if (byPod.size >= LABEL_SETS_MAX) byPod.clear();
-    byPod.set(podLabels, held === undefined || held.length >= LABEL_SETS_MAX ? [made] : [...held, made]);
-    return made.labels;
+    const set = this.#sets.get(labels.key) ?? {
+      // Of equal labels those that are there already.
+      labels: oldestIdentity(tables, labels.key)?.labels ?? labels, pods: new Roster('setSlot'), ports: new SharedPorts(), id: null,
+    };
+    this.#remember(namespaceLabels, podLabels, {namespace, serviceAccount, set});
+    return set;
+  }
+
+  #remember(namespaceLabels: Readonly<Record<string, string>>, podLabels: Readonly<Record<string, string>>, made: MadeSet): void {
+    if (this.#madeCount >= MADE_SETS_MAX) {
+      this.#made = new Map();
+      this.#madeCount = 0;
+    }
+    this.#madeCount++;
+    const byPod = this.#made.get(namespaceLabels) ?? new Map<Readonly<Record<string, string>>, readonly MadeSet[]>();
+    this.#made.set(namespaceLabels, byPod);
+    const others = (byPod.get(podLabels) ?? []).filter(({namespace, serviceAccount}) => namespace !== made.namespace || serviceAccount !== made.serviceAccount);
+    byPod.set(podLabels, [...others, made]);
   }
 
   #updateSet(tables: Tables, set: LabelSet, {pods, identities}: Touched): void {
@@ -188,7 +197,7 @@ export class Identities {
         this.#setOfNumber.set(after, set);
       }
       set.id = after;
-      for (const pod of set.pods) pods.add(pod);
+      for (const pod of set.pods.records) pods.push(pod);
     }
     if (set.pods.size === 0) this.#sets.delete(set.labels.key);
     const isMissing = set.pods.size > 0 && after === null;
@@ -225,8 +234,9 @@ export class Identities {
   }
 }
 
-function equalWorkloads(a: Workload, b: Workload): boolean {
-  return a.uid === b.uid && a.node === b.node && a.labels.key === b.labels.key && deepEqual(a.namedPorts, b.namedPorts);
+/** But for the labels. */
+function isAsBefore({uid, node, namedPorts}: Workload, pod: PodFact): boolean {
+  return uid === pod.uid && node === pod.nodeName && (namedPorts === pod.namedPorts || deepEqual(namedPorts, pod.namedPorts));
 }
 
 /** Two objects with one label set: the oldest is the one that all agree on. */

@@ -15,17 +15,12 @@ export interface Claim {
   readonly kind: keyof typeof PRIORITIES;
   /** Name of a pod or node. */
   readonly source: string;
-  readonly entry: IpCacheResource;
+  readonly resource: IpCacheResourceItem;
   /** The node on which nothing is tunnelled to it. */
   readonly node: string | null;
 }
 
-interface Held {
-  /** At most one of a kind and source. */
-  claims: readonly Claim[];
-  resource: Resource | null;
-  local: LocalEntry | null;
-}
+type IpCacheResourceItem = Extract<Resource, {kind: 'ipcache'}>;
 
 /** The entry as the node holds it on which the address is. */
 export interface LocalEntry {
@@ -41,13 +36,21 @@ export interface IpCacheChange {
   readonly local: LocalEntry | null;
 }
 
-const NO_CLAIMS: readonly Claim[] = [];
+export function claimOf(kind: Claim['kind'], source: string, entry: IpCacheResource, node: string | null = null): Claim {
+  return {kind, source, resource: ipCacheResource(entry), node};
+}
+
+function ipCacheResource(entry: IpCacheResource): IpCacheResourceItem {
+  return resource('ipcache', entry.prefix, entry) as IpCacheResourceItem;
+}
 
 /** Claims by source (a pod, a node), at most one per kind, source and prefix. */
 export class IpCache {
   readonly #bySource = new Map<string, ReadonlyMap<string, Claim>>();
-  readonly #byPrefix = new Map<string, Held>();
-  readonly #changed = new Set<string>();
+  /** Nearly every prefix has one claim. */
+  readonly #byPrefix = new Map<string, Claim | readonly Claim[]>();
+  readonly #locals = new Map<string, LocalEntry>();
+  #changed: string[] = [];
 
   /** Replaces everything that `source`, which is no pod, claims. */
   replace(source: string, claims: ReadonlyMap<string, Claim>): void {
@@ -55,7 +58,6 @@ export class IpCache {
     for (const [prefix, claim] of before ?? []) if (!claims.has(prefix)) this.unclaim(prefix, claim);
     for (const [prefix, claim] of claims) {
       const old = before?.get(prefix);
-      if (deepEqual(old, claim)) continue;
       if (old !== undefined) this.unclaim(prefix, old);
       this.claim(prefix, claim);
     }
@@ -65,57 +67,59 @@ export class IpCache {
 
   claim(prefix: string, claim: Claim): void {
     const held = this.#byPrefix.get(prefix);
-    if (held === undefined) this.#byPrefix.set(prefix, {claims: [claim], resource: null, local: null});
-    else held.claims = [...held.claims, claim];
-    this.#changed.add(prefix);
+    this.#byPrefix.set(prefix, held === undefined ? claim : [...claimsOf(held), claim]);
+    this.#changed.push(prefix);
   }
 
   unclaim(prefix: string, {kind, source}: Pick<Claim, 'kind' | 'source'>): void {
     const held = this.#byPrefix.get(prefix);
     if (held === undefined) return;
-    held.claims = held.claims.length === 1 && held.claims[0]?.source === source && held.claims[0].kind === kind
-      ? NO_CLAIMS : held.claims.filter((claim) => claim.kind !== kind || claim.source !== source);
-    this.#changed.add(prefix);
+    const others = claimsOf(held).filter((claim) => claim.kind !== kind || claim.source !== source);
+    const [first] = others;
+    if (first === undefined) this.#byPrefix.delete(prefix);
+    else this.#byPrefix.set(prefix, others.length === 1 ? first : others);
+    this.#changed.push(prefix);
   }
 
   has(prefix: string): boolean {
-    return (this.#byPrefix.get(prefix)?.claims.length ?? 0) > 0;
+    return this.#byPrefix.has(prefix);
   }
 
   /** How the node of a pod holds its address; null = as all others do. */
   local(prefix: string): LocalEntry | null {
-    return this.#byPrefix.get(prefix)?.local ?? null;
+    return this.#locals.get(prefix) ?? null;
   }
 
-  /** Prefixes whose entry may be another one since the last call. */
+  /** Prefixes whose entry may be another one since the last call; some of them twice. */
   * takeChanged(): Generator<IpCacheChange> {
-    for (const prefix of this.#changed) {
+    const changed = this.#changed;
+    this.#changed = [];
+    for (const prefix of changed) {
       const held = this.#byPrefix.get(prefix);
-      if (held === undefined) continue;
-      const winner = strongest(held.claims);
-      const localBefore = held.local;
-      held.resource = winner === null ? null : same(held.resource, winner.entry);
-      held.local = winner === null ? null : localEntry(winner, localBefore);
-      if (winner === null) this.#byPrefix.delete(prefix);
-      yield {prefix, resource: held.resource, localBefore, local: held.local};
+      const winner = held === undefined ? null : strongest(held);
+      const localBefore = this.#locals.size === 0 ? null : this.#locals.get(prefix) ?? null;
+      const local = winner === null ? null : localEntry(winner, localBefore);
+      if (local !== null) this.#locals.set(prefix, local);
+      else if (localBefore !== null) this.#locals.delete(prefix);
+      yield {prefix, resource: winner?.resource ?? null, localBefore, local};
     }
-    this.#changed.clear();
   }
 }
 
-function localEntry({node, entry}: Claim, before: LocalEntry | null): LocalEntry | null {
-  if (node === null || entry.tunnelEndpoint === null) return null;
-  return {node, resource: same(before?.resource ?? null, {...entry, tunnelEndpoint: null})};
+function claimsOf(held: Claim | readonly Claim[]): readonly Claim[] {
+  return 'kind' in held ? [held] : held;
 }
 
-/** What is held, as long as it says the same. */
-function same(held: Resource | null, entry: IpCacheResource): Resource {
-  return held !== null && deepEqual(held.value, entry) ? held : resource('ipcache', entry.prefix, entry);
+function localEntry({node, resource: {value}}: Claim, before: LocalEntry | null): LocalEntry | null {
+  if (node === null || value.tunnelEndpoint === null) return null;
+  const entry = {...value, tunnelEndpoint: null};
+  return before !== null && before.node === node && deepEqual(before.resource.value, entry) ? before : {node, resource: ipCacheResource(entry)};
 }
 
-function strongest(claims: readonly Claim[]): Claim | null {
+function strongest(held: Claim | readonly Claim[]): Claim | null {
+  if ('kind' in held) return held;
   let best: Claim | null = null;
-  for (const claim of claims) {
+  for (const claim of held) {
     const order = best === null ? 1 : PRIORITIES[claim.kind] - PRIORITIES[best.kind] || compareStrings(best.source, claim.source);
     if (order > 0) best = claim;
   }
@@ -144,7 +148,7 @@ export interface NodeView {
 export function nodeClaims(view: NodeView, options: {readonly tunnel: boolean; readonly apiServers: ReadonlySet<string>}): Map<string, Claim> {
   const claims = new Map<string, Claim>();
   const {fact, routerAddress, address} = view;
-  const put = (kind: Claim['kind'], entry: IpCacheResource): void => void claims.set(entry.prefix, {kind, source: fact.name, entry, node: null});
+  const put = (kind: Claim['kind'], entry: IpCacheResource): void => void claims.set(entry.prefix, claimOf(kind, fact.name, entry));
   const tunnelEndpoint = options.tunnel && address !== '' ? address : null;
   for (const cidr of fact.podCidrs) put('fallback', ipCacheEntry(cidr, IDENTITY_UNMANAGED, tunnelEndpoint));
   const identity = fact.addresses.some(({ip}) => options.apiServers.has(ip)) ? IDENTITY_KUBE_APISERVER : IDENTITY_REMOTE_NODE;

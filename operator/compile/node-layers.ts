@@ -11,16 +11,16 @@ import {IDENTITY_HOST, IDENTITY_INIT, IDENTITY_UNMANAGED, identityId, type Ident
 import {Labels} from '../../lib/domain/labels.js';
 import {matcherOf, type SelectorMembers} from '../../lib/policy/members.js';
 import {gone, type LayerChange, type ResourceChange} from '../../lib/desired/changes.js';
-import {endpointResource, type Endpoint, type EndpointChange} from './endpoints.js';
+import {endpointResource, type EndpointChange} from './endpoints.js';
 import {hostPrefix, ipCacheEntry, type IpCache, type IpCacheChange, type NodeView} from './ipcache.js';
 import {nodeConfigResource, type NodeOptions} from './nodes.js';
+import {Roster, type PodRecord} from './pod-records.js';
 import type {CompiledSubject, Policies, SelectorUse, SubjectChange} from './policy.js';
 
 export interface NodeLayerParts {
   readonly members: SelectorMembers;
   readonly ipcache: IpCache;
   readonly policies: Policies;
-  readonly endpoints: ReadonlyMap<string, Endpoint>;
   readonly speakerOf: (node: string) => Resource;
   readonly cluster: () => ClusterFacts;
 }
@@ -39,8 +39,7 @@ export interface HeldNode {
   readonly name: string;
   /** Null as long as there is no such Node: nothing is told of it. */
   view: NodeView | null;
-  /** By key, with what the node holds of each; null = nothing yet. */
-  readonly endpoints: Map<string, Resource | null>;
+  readonly endpoints: Roster;
   readonly subjects: Map<IdentityId, HeldSubject>;
   stale: boolean;
   told: boolean;
@@ -74,8 +73,8 @@ export class NodeLayers {
     return this.#nodes.keys();
   }
 
-  endpointsOf(node: string): Iterable<string> {
-    return this.#nodes.get(node)?.endpoints.keys() ?? [];
+  endpointsOf(node: string): readonly PodRecord[] {
+    return this.#nodes.get(node)?.endpoints.records ?? [];
   }
 
   setView(name: string, view: NodeView | null): void {
@@ -95,23 +94,22 @@ export class NodeLayers {
     for (const node of this.#nodes.values()) this.#invalidate(node);
   }
 
-  moveEndpoint(key: string, {before, after}: EndpointChange): void {
-    const from = before?.node ?? null;
-    const to = after?.node ?? null;
+  moveEndpoint({record, before, after}: EndpointChange): void {
+    const {node: from} = record;
+    const to = after === null || after.node === null ? null : from?.name === after.node ? from : this.#nodeOf(after.node);
     if (from !== null && from !== to) {
-      const node = this.#nodeOf(from);
-      const held = node.endpoints.get(key) ?? null;
-      node.endpoints.delete(key);
-      this.#replaceEndpoint(node, held, null);
-      this.#forgetUnused(node);
+      from.endpoints.remove(record);
+      record.node = null;
+      this.#hold(from, record, null);
+      this.#forgetUnused(from);
     }
     if (to === null || after === null) return;
-    const node = this.#nodeOf(to);
-    const held = node.endpoints.get(key) ?? null;
-    const same = held !== null && before !== null && before.workload === after.workload && before.identity === after.identity;
-    const next = same ? held : endpointResource(after);
-    node.endpoints.set(key, next);
-    if (next !== held) this.#replaceEndpoint(node, held, next);
+    if (record.node === null) {
+      record.node = to;
+      to.endpoints.add(record);
+    }
+    const isSame = record.held !== null && before !== null && before.workload === after.workload && before.identity === after.identity;
+    if (!isSame) this.#hold(to, record, endpointResource(after));
   }
 
   changeSubject(id: IdentityId, {after}: SubjectChange, nodes: Iterable<string>): void {
@@ -158,7 +156,7 @@ export class NodeLayers {
   #nodeOf(name: string): HeldNode {
     const held = this.#nodes.get(name);
     if (held !== undefined) return held;
-    const made: HeldNode = {name, view: null, endpoints: new Map(), subjects: new Map(), stale: true, told: false, edits: []};
+    const made: HeldNode = {name, view: null, endpoints: new Roster('nodeSlot'), subjects: new Map(), stale: true, told: false, edits: []};
     this.#nodes.set(name, made);
     this.#acquire(made, IDENTITY_INIT);
     return made;
@@ -181,10 +179,13 @@ export class NodeLayers {
     this.#touched.add(node);
   }
 
-  #replaceEndpoint(node: HeldNode, before: Resource | null, after: Resource | null): void {
-    const [left, entered] = [subjectOf(before), subjectOf(after)];
+  /** The node holds `after` of the endpoint. */
+  #hold(node: HeldNode, record: PodRecord, after: Resource | null): void {
+    const before = record.held;
+    record.held = after;
     if (after !== null) this.#edit(node, after);
     else if (before !== null) this.#edit(node, gone('endpoint', before.key));
+    const [left, entered] = [subjectOf(before), subjectOf(after)];
     if (left === entered) return;
     if (entered !== null) this.#acquire(node, entered);
     if (left !== null) this.#release(node, left);
@@ -239,11 +240,11 @@ export class NodeLayers {
   }
 
   #whole(node: HeldNode, view: NodeView): Resource[] {
-    const {ipcache, endpoints, speakerOf, policies} = this.#parts;
+    const {ipcache, speakerOf, policies} = this.#parts;
     const layer: Resource[] = [speakerOf(node.name), ...this.#ofView(view)];
-    for (const [key, held] of node.endpoints) {
+    for (const {held, endpoint} of node.endpoints.records) {
       if (held !== null) layer.push(held);
-      for (const address of this.#options.routingMode === 'tunnel' ? endpoints.get(key)?.addresses ?? [] : []) {
+      for (const address of this.#options.routingMode === 'tunnel' ? endpoint?.addresses ?? [] : []) {
         const local = ipcache.local(hostPrefix(address));
         if (local?.node === node.name) layer.push(local.resource);
       }
