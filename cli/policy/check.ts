@@ -4,6 +4,7 @@ import type {ObjectRef} from '../../lib/core/errors.js';
 import {RESOURCES} from '../../lib/kube/resources.js';
 import {CrdSchemas, isCrdKind} from '../../crds/schema.js';
 import type {SourceObject} from './documents.js';
+import {stepsOf} from './edit.js';
 import {compareFindings, fixOf, type Finding, type Report, type Severity} from './findings.js';
 import {lintWorld, type Lint} from './lint.js';
 import {networkPolicyProblems} from './network-policy-fields.js';
@@ -11,9 +12,9 @@ import type {Settings} from './settings.js';
 import type {Manifests} from './sources.js';
 import {isOurs, isPolicyKind, worldOf, type LoadedPolicy} from './world.js';
 
-export function checkManifests(manifests: Manifests, settings: Settings): Report {
+/** `schemas`: compiled ones, for who checks more than once. */
+export function checkManifests(manifests: Manifests, settings: Settings, schemas = new CrdSchemas()): Report {
   const world = worldOf(manifests, settings);
-  const schemas = new CrdSchemas();
   const findings: Finding[] = [
     ...manifests.problems.map(({place, code, message}): Finding => ({severity: 'error', code, object: null, path: '', ...place, reason: message, fix: fixOf(code)})),
     ...wrongVersions(manifests.objects),
@@ -38,12 +39,19 @@ function finding(severity: Severity, {kind, object, source}: SourceObject, {path
 /** What both have to say the decoder says better: it knows what the parts mean. */
 function checkPolicy({kind, from, rejections}: LoadedPolicy, schemas: CrdSchemas): Finding[] {
   const schema = kind === 'NetworkPolicy' ? networkPolicyProblems(from.object) : schemaProblems(kind, from, schemas);
-  const isSaid = (problem: {readonly path: string; readonly code: string}): boolean => problem.code !== 'UnknownField'
-    && rejections.some(({path}) => path === problem.path || path.startsWith(`${problem.path}.`) || path.startsWith(`${problem.path}[`) || problem.path === '');
+  const said = rejections.map(({path}) => stepsOf(path));
+  const isSaid = ({path, code}: {readonly path: string; readonly code: string}): boolean => {
+    const steps = stepsOf(path);
+    return code !== 'UnknownField' && said.some((other) => startsWith(other, steps) || (other.length > 1 && startsWith(steps, other)));
+  };
   return [
     ...schema.filter((problem) => !isSaid(problem)).map(({path, code, message}) => finding('error', from, {path, code, reason: message})),
     ...rejections.map(({path, code, reason}) => finding('error', from, {path, code, reason})),
   ];
+}
+
+function startsWith(steps: readonly string[], first: readonly string[]): boolean {
+  return first.every((step, i) => steps[i] === step);
 }
 
 function schemaProblems(kind: string, {object}: SourceObject, schemas: CrdSchemas): {path: string; code: string; message: string}[] {

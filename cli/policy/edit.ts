@@ -38,6 +38,7 @@ function memberOf(value: unknown, step: string): unknown {
   return isRecord(value) ? value[step] : undefined;
 }
 
-function stepsOf(path: string): string[] {
+/** `a.b[0].c` → a, b, 0, c. */
+export function stepsOf(path: string): string[] {
   return path.split(/[.[\]]+/).filter((step) => step !== '');
 }

@@ -63,6 +63,18 @@ export const FIXES: Readonly<Record<string, string>> = {
   InvalidProtocol: 'write TCP, UDP, SCTP or ANY',
   InvalidSelector: 'write the selector as Kubernetes has it: matchLabels, matchExpressions',
   InvalidType: 'write the type that the field takes',
+  TooManyPorts: 'make another port rule beside it: one takes 40 ports; or write a range',
+  TooManyFields: 'make another ICMP rule beside it: one takes 40 types',
+  InvalidICMP: 'write the type as a number within 0..255, or by the name that its family has for it',
+  InvalidL7: 'correct the rule: HTTP needs TCP ports, DNS needs UDP or TCP ports at egress, one kind of rules for one list of ports, regular expressions as RE2 has them',
+  InvalidListener: 'write listeners at egress, and without L7 rules beside them',
+  InvalidTLS: 'name the Secret of the TLS context; beside L7 rules server names need terminatingTLS',
+  InvalidFQDN: 'write one of matchName and matchPattern, with letters, digits, - _ . (and * in a pattern); names cannot be denied',
+  InvalidService: 'write one of k8sService, with serviceName, and k8sServiceSelector',
+  InvalidAuthentication: 'write the mode: disabled, required or test-always-fail',
+  InvalidLog: 'write at most 32 printable characters',
+  NodeSelectorsDisabled: 'name nodes by the entities host and remote-node, or by the addresses of what runs there',
+  Removed: 'take the field out: say the same in the selectors of the peers',
   UnknownEntity: 'write one of all, world, cluster, host, remote-node, kube-apiserver, init, ingress, unmanaged, health, none',
 };
 
