@@ -137,7 +137,7 @@ describe('address families', () => {
     expect(reached(item, PEERS, {families: DUAL})).toEqual(expected);
   });
 
-  test('with IPv4 alone an IPv6 prefix is accepted and selects nothing', () => {
+  cases.one('2.6-62', 'with IPv4 alone an IPv6 prefix is accepted and selects nothing', () => {
     expect(reached({toCIDR: ['::/0', '2001:db8::/32']}, ['203.0.113.1', 'default/db'])).toEqual([]);
     const lab = new PolicyLab({pods: PODS, policies: [cnp({...SUBJECT, egress: [{toCIDR: ['::/0']}]})]});
     expect(lab.compiled.ipcache.filter(({prefix}) => prefix.includes(':'))).toEqual([]);

@@ -19,6 +19,8 @@ const PODS = [
   pod('default/b', {labels: {app: 'b'}, ip: '10.98.1.11', node: 'node1', namedPorts: [http(82, 17)]}),
   pod('default/twin1', {labels: {app: 'twin'}, ip: '10.98.1.12', node: 'node1', namedPorts: [http(81)]}),
   pod('default/twin2', {labels: {app: 'twin'}, ip: '10.98.1.13', node: 'node1', namedPorts: [http(82)]}),
+  pod('default/alike1', {labels: {app: 'alike'}, ip: '10.98.1.14', node: 'node1', namedPorts: [http(81)]}),
+  pod('default/alike2', {labels: {app: 'alike'}, ip: '10.98.1.15', node: 'node1'}),
 ];
 const HOST_PODS = [{namespace: 'kube-system', name: 'near', node: 'node0'}, {namespace: 'kube-system', name: 'far', node: 'node1'}];
 const WORLD = '203.0.113.1';
@@ -117,6 +119,7 @@ describe('ports', () => {
   cases.each<[readonly Json[], string, string]>([
     ['2.7-07', 'a name is each peer’s own', [egress({toEndpoints: [{}], ...port('http', 'ANY')})], 'a@TCP/81 a@TCP/82 a@UDP/82 b@UDP/82 b@TCP/82 world@TCP/81', 'a@TCP/81 b@UDP/82'],
     ['2.7-07', 'any peer that has the name', [egress(port('http'))], 'a@TCP/81 b@TCP/82 world@TCP/81', 'a@TCP/81'],
+    ['2.7-07', 'a pod that has not the name, alike one that has', [egress({toEndpoints: [{matchLabels: {app: 'alike'}}], ...port('http')})], '10.98.1.14@TCP/81 10.98.1.15@TCP/81 10.98.1.15@TCP/82', '10.98.1.14@TCP/81 10.98.1.15@TCP/81'],
     ['2.7-08', 'two numbers within one identity', [egress({toEndpoints: [{matchLabels: {app: 'twin'}}], ...port('http')})], 'twin1@TCP/81 twin1@TCP/82', ''],
     ['2.7-11', 'a name at egress is one number, whatever endPort says', [egress({toEndpoints: [A], ...port('http', 'TCP', 90)})], 'a@TCP/81 a@TCP/82 a@TCP/90', 'a@TCP/81'],
   ], (policies, flows, expected) => {

@@ -122,7 +122,7 @@ const portFields = fc.oneof(
   {weight: 1, arbitrary: fc.constant({toPorts: [{ports: [{port: '80', protocol: 'TCP'}], rules: {http: [{method: 'GET'}]}}]})},
 );
 const peerFields = (side: 'from' | 'to'): fc.Arbitrary<object> => fc.oneof(
-  {weight: 1, arbitrary: fc.constant({})},
+  {weight: 1, arbitrary: fc.constantFrom<object>({}, {[`${side}CIDR`]: null}, {[`${side}Endpoints`]: [{}], [`${side}Entities`]: null}, {[`${side}Requires`]: []})},
   {weight: 5, arbitrary: fc.array(endpointSelector, {maxLength: 2}).map((list) => ({[`${side}Endpoints`]: list}))},
   {weight: 2, arbitrary: fc.array(entity, {maxLength: 2}).map((list) => ({[`${side}Entities`]: list}))},
   {weight: 2, arbitrary: fc.array(cidr, {maxLength: 2}).map((list) => ({[`${side}CIDR`]: list}))},
@@ -178,10 +178,12 @@ const kubernetesSpec = fc.record({
   podSelector: plainSelector, policyTypes: fc.subarray(['Ingress', 'Egress']), ingress: kubernetesItems('from'), egress: kubernetesItems('to'),
 }, {requiredKeys: ['podSelector']});
 
+const more = fc.oneof({weight: 5, arbitrary: fc.constant({})}, {weight: 1, arbitrary: fc.array(ciliumRule, {minLength: 1, maxLength: 2}).map((specs) => ({specs}))});
+
 const policy = fc.oneof(
-  {weight: 4, arbitrary: fc.record({kind: fc.constant('CiliumNetworkPolicy'), spec: ciliumRule, namespace: fc.constantFrom('shop', 'bank')})},
-  {weight: 2, arbitrary: fc.record({kind: fc.constant('CiliumClusterwideNetworkPolicy'), spec: ciliumRule, namespace: fc.constant('')})},
-  {weight: 3, arbitrary: fc.record({kind: fc.constant('NetworkPolicy'), spec: kubernetesSpec, namespace: fc.constantFrom('shop', 'bank')})},
+  {weight: 4, arbitrary: fc.record({kind: fc.constant('CiliumNetworkPolicy'), spec: ciliumRule, namespace: fc.constantFrom('shop', 'bank'), more})},
+  {weight: 2, arbitrary: fc.record({kind: fc.constant('CiliumClusterwideNetworkPolicy'), spec: ciliumRule, namespace: fc.constant(''), more})},
+  {weight: 3, arbitrary: fc.record({kind: fc.constant('NetworkPolicy'), spec: kubernetesSpec, namespace: fc.constantFrom('shop', 'bank'), more: fc.constant({})})},
 );
 
 const pods: fc.Arbitrary<readonly RefPod[]> = fc.array(fc.record({
@@ -194,7 +196,7 @@ export const refWorld: fc.Arbitrary<RefWorld> = fc.record({
   allowLocalhost: fc.boolean(), ipv6: fc.boolean(), apiServers: fc.constantFrom([], ['172.18.0.2'], ['10.1.5.11'], ['10.1.5.10']),
 }).map(({policies, ...rest}) => ({
   ...rest, namespaces: NAMESPACES, nodes: NODES, groups: GROUPS, services: SERVICES, names: DNS, hostPods: HOST_PODS,
-  policies: policies.map(({kind, spec, namespace}, i) => ({kind, spec, metadata: {name: `p${i}`, uid: `uid-${i}`, ...(namespace === '' ? {} : {namespace})}})),
+  policies: policies.map(({kind, spec, namespace, more: specs}, i) => ({kind, spec, ...specs, metadata: {name: `p${i}`, uid: `uid-${i}`, ...(namespace === '' ? {} : {namespace})}})),
 }));
 
 /** Addresses outside the cluster, of nodes, and of nobody. */

@@ -146,7 +146,7 @@ function peerMatches(one: Item, direction: Direction, peer: Party, world: RefWor
     toServices: (entry) => serviceMatches(entry, peer, world),
     toFQDNs: (entry) => nameMatches(asRecord(entry), peer, world),
   };
-  const given = Object.entries(fields).filter(([field]) => item[field] !== undefined);
+  const given = Object.entries(fields).filter(([field]) => item[field] !== undefined && item[field] !== null);
   if (given.some(([field]) => rawList(item, field).length === 0)) return false;
   if (given.length > 0) return given.some(([field, test]) => rawList(item, field).some(test));
   return listAt(item, 'toPorts').length + listAt(item, 'icmps').length > 0;

@@ -17,3 +17,11 @@ test.each([...new Set(STATEMENTS.map(({file}) => file))])('%s accounts for its s
   expect(text.includes(`new StatementCases('${file}')`)).toBe(true);
   expect(text.trimEnd().split('\n').at(-1)).toBe('cases.complete();');
 });
+
+test('each difference from Cilium names the statement that shows it', () => {
+  const [, table = ''] = readFileSync(join(ROOT, 'docs/compatibility.md'), 'utf8').split('| --- | --- | --- | --- |\n');
+  const rows = table.slice(0, table.indexOf('\n\n')).split('\n').map((row) => row.split('|').map((cell) => cell.trim()));
+  const known = new Set(STATEMENTS.map(({id}) => id));
+  expect(rows.length).toBeGreaterThan(15);
+  expect(rows.filter((cells) => !known.has(cells.at(-2) ?? ''))).toEqual([]);
+});

@@ -60,6 +60,10 @@ export const STATEMENTS: readonly Statement[] = [
   ...section('2.1', 'subjects', [
     ['01', 'pods with equal labels have one policy; only named ports tell them apart'],
   ]),
+  ...section('2.1', 'cilium', [
+    ['02', 'what is refused lets nobody in and still isolates, in the directions that it names'],
+    ['03', 'a deny that cannot be compiled denies everything in its direction'],
+  ]),
   ...section('2.2', 'subjects', [
     ['01', 'a key without a source matches a label of any source'],
     ['02', 'a key with a source matches that source; the first colon splits'],
@@ -171,7 +175,7 @@ export const STATEMENTS: readonly Statement[] = [
     ['45', 'without addresses a name selects nothing, and the object says so'],
     ['51', 'a service with a selector is its pods'], ['52', 'a service without one is its backends'], ['53', 'an empty namespace is any'],
     ['54', 'labels of services match whatever the source'], ['55', 'the address of the service itself is not selected'], ['56', 'services beside ports'],
-    ['61', 'two families, two worlds'],
+    ['61', 'two families, two worlds'], ['62', 'a prefix of a family that the cluster has not selects nothing'],
   ]),
   ...section('2.6', 'cilium', [
     ['71', 'groups of cloud providers select nothing, and the object says so; in a deny they deny everything'],

@@ -1,6 +1,7 @@
 // Walks of cluster states through the compiler: what the nodes get depends on the state, never on the path to it.
 
 import {describe, expect, test} from '@jest/globals';
+import {LabelFilter} from '../../lib/domain/label-filter.js';
 import type {Resource} from '../../lib/desired/node-state.js';
 import {resourceId} from '../../lib/desired/node-state.js';
 import {DesiredStore} from '../desired/store.js';
@@ -149,6 +150,14 @@ describe('identities', () => {
     const taken = wanted[0]?.[0] ?? 0;
     bench.go(state([...NODES, pod('web', 'a', {app: 'web'}), pod('db', 'b', {app: 'db'}), identity(taken, {'k8s:other': 'set'})]));
     expect([...bench.compiler.identities.desired().keys()]).not.toContain(String(taken));
+  });
+
+  test('the option labels says which labels make it', () => {
+    const labelFilter = LabelFilter.parse('k8s:app k8s:!app-id');
+    if (typeof labelFilter === 'string') throw new Error(labelFilter);
+    const bench = new Bench({...OPTIONS, labelFilter});
+    bench.go(state([...NODES, pod('one', 'a', {app: 'x', tier: 'a', 'app-id': '1'}), pod('two', 'a', {app: 'x', tier: 'b', 'app-id': '2'})]));
+    expect([...bench.compiler.identities.desired().values()].map(({key}) => key)).toEqual(['k8s:app=x;k8s:io.cilium.k8s.policy.cluster=default;k8s:io.kubernetes.pod.namespace=default']);
   });
 
   test('labels of the namespace are part of the identity', () => {

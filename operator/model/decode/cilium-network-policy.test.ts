@@ -115,7 +115,7 @@ describe('ports in Go’s notation', () => {
 describe('what is refused stays closed', () => {
   const bad = {fromEndpoints: [A], toPorts: [{ports: [{port: 'bad port'}]}]};
 
-  test('one bad item takes every allow of the object away and isolates the subject', () => {
+  cases.one('2.1-02', 'one bad item takes every allow of the object away and isolates the subject', () => {
     expect(reached(cnp({...SUBJECT, ingress: [{fromEndpoints: [A]}, bad]}))).toBe('- - -');
   });
 
@@ -123,14 +123,14 @@ describe('what is refused stays closed', () => {
     expect(reached(cnp(ingress(bad), 'one'), cnp(ingress({fromEndpoints: [A]}), 'two'))).toBe('a a a');
   });
 
-  test('a deny that cannot be compiled denies everything in its direction', () => {
+  cases.one('2.1-03', 'a deny that cannot be compiled denies everything in its direction', () => {
     const policies = [cnp({...SUBJECT, ingressDeny: [bad]}, 'one'), cnp(ingress({fromEntities: ['all']}), 'two')];
     expect(reached(...policies)).toBe('- - -');
     const lab = new PolicyLab({pods: PODS, policies});
     expect(lab.verdict('default/web -> default/a', 'TCP/80')).toBe('allow');
   });
 
-  test('a valid deny of a refused object still denies', () => {
+  cases.one('2.1-02', 'a valid deny of a refused object still denies', () => {
     const policies = [cnp({...SUBJECT, ingressDeny: [{fromEndpoints: [A]}], ingress: [bad]}, 'one'), cnp(ingress({fromEntities: ['all']}), 'two')];
     expect(reached(...policies)).toBe('bow bow bow');
   });
@@ -141,7 +141,7 @@ describe('what is refused stays closed', () => {
     expect(reached(policy)).toBe(OPEN);
   });
 
-  test('only the directions that are named are isolated', () => {
+  cases.one('2.1-02', 'only the directions that are named are isolated', () => {
     const lab = new PolicyLab({pods: PODS, policies: [cnp(egress({toCIDR: ['x']}))]});
     expect(lab.verdict('default/web -> default/a', 'TCP/80')).toBe('deny');
     expect(lab.verdict('default/a -> default/web', 'TCP/80')).toBe('allow');
