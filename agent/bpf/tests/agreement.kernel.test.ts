@@ -1,7 +1,7 @@
 // The kernel's verdict and the policy library's, for random worlds: the entries in a real map, the ipcache in a real trie, packets through
 // the program. And what only the datapath can show of the documented statements.
 
-import {afterAll, beforeAll, beforeEach, describe, expect, test} from '@jest/globals';
+import {afterAll, beforeEach, describe, expect, test} from '@jest/globals';
 import fc from 'fast-check';
 
 import {identityId} from '../../../lib/domain/identity.js';
@@ -17,13 +17,16 @@ import {labSpecOf} from '../../../lib/testing/reference-lab.js';
 import {refWorld, REF_ADDRESSES} from '../../../lib/testing/reference-world.js';
 import {random, shuffled} from '../../../lib/testing/seed.js';
 import {ipcacheCodec} from '../../maps/ipcache.js';
-import {A, B, Datapath, NODE, REMOTE, WORLD} from './datapath.js';
-import type {PolicyRow} from './datapath.js';
-import {agreementPacket, ENDS, type L4} from './agreement-packets.js';
-import {icmpError, reversed, tcp, TCP_FLAGS, udp} from './packets.js';
+import type {ProgramConfig} from '../../maps/program-config.js';
+import {A as A4, B as B4, Datapath, NODE, REMOTE, WORLD} from './datapath.js';
+import type {PodSpec, PolicyRow} from './datapath.js';
+import {icmp, icmpError, rawIp, reversed, tcp, TCP_FLAGS, udp} from './packets.js';
+import type {Flow} from './packets.js';
+import {icmp6, rawIp6, tcp6, udp6} from './packets6.js';
+import {A, B, closeAll, dualStack, NODE6} from './world6.js';
 
-/** Families that the datapath judges: add 6 once it knows IPv6. */
-const FAMILIES: readonly (4 | 6)[] = [4];
+/** Families that the datapath judges. */
+const FAMILIES: readonly (4 | 6)[] = [4, 6];
 const WORLDS = 100;
 const FLOWS = 60;
 
@@ -31,12 +34,72 @@ const cases = new StatementCases('agent/bpf/tests/agreement.kernel.test.ts');
 
 let d: Datapath;
 let sourcePort = 1024;
-beforeAll(() => {
-  d = new Datapath();
-  d.cluster();
-  d.answers({fibIfindex: 9});
+const opened: Datapath[] = [];
+afterAll(() => {
+  for (const one of opened) one.close();
+  closeAll();
 });
-afterAll(() => d.close());
+
+interface L4 {
+  readonly protocol: number;
+  readonly port: number;
+}
+
+/** What differs between the families: the two pods of the test, the node, packets, and what holds connections without ports. */
+interface Side {
+  readonly a: PodSpec;
+  readonly b: PodSpec;
+  readonly source: string;
+  readonly peer: string;
+  readonly node: string;
+  readonly icmp: number;
+  readonly echo: number;
+  readonly connections: 'cilium_ct_any4_global' | 'cilium_ct_any6_global';
+  readonly open: () => Datapath;
+  readonly packets: {
+    tcp(flow: Flow, flags: number): Uint8Array;
+    udp(flow: Flow): Uint8Array;
+    icmp(flow: Flow, message: {readonly type: number; readonly id: number}): Uint8Array;
+    raw(flow: Flow, protocol: number, payload: Uint8Array): Uint8Array;
+  };
+}
+
+const SIDES: Readonly<Record<4 | 6, Side>> = {
+  4: {
+    a: A4, b: B4, source: A4.ip, peer: B4.ip, node: NODE, icmp: PROTOCOL_NUMBERS.ICMP, echo: 8, connections: 'cilium_ct_any4_global',
+    open: openIPv4, packets: {tcp, udp, icmp, raw: rawIp},
+  },
+  6: {
+    a: A, b: B, source: A.ipv6, peer: B.ipv6, node: NODE6, icmp: PROTOCOL_NUMBERS.ICMPv6, echo: 128, connections: 'cilium_ct_any6_global',
+    open: dualStack, packets: {tcp: tcp6, udp: udp6, icmp: icmp6, raw: rawIp6},
+  },
+};
+
+function openIPv4(config: Partial<ProgramConfig> = {}): Datapath {
+  const made = new Datapath(config);
+  opened.push(made);
+  made.cluster();
+  return made;
+}
+
+function packet(destination: string, {protocol, port}: L4, {source, icmp: echoes, packets}: Side): Uint8Array {
+  sourcePort = sourcePort >= 65_000 ? 1024 : sourcePort + 1;
+  const flow = {source, destination, sourcePort, destinationPort: port};
+  switch (protocol) {
+    case PROTOCOL_NUMBERS.TCP:
+      return packets.tcp(flow, TCP_FLAGS.SYN);
+    case PROTOCOL_NUMBERS.UDP:
+      return packets.udp(flow);
+    case echoes:
+      return packets.icmp(flow, {type: port, id: sourcePort});
+    default: {
+      const payload = new Uint8Array(20);
+      new DataView(payload.buffer).setUint16(0, sourcePort);
+      new DataView(payload.buffer).setUint16(2, port);
+      return packets.raw(flow, protocol, payload);
+    }
+  }
+}
 
 const PORT_PROTOCOLS: readonly number[] = [PROTOCOL_NUMBERS.TCP, PROTOCOL_NUMBERS.UDP, PROTOCOL_NUMBERS.SCTP];
 
@@ -45,7 +108,7 @@ function hasPorts(protocol: number): boolean {
 }
 
 /** Just before, at both ends of, and just after each entry; and what no entry names. */
-function boundaries(entries: readonly MapStateEntry[], family: 4 | 6): L4[] {
+function boundaries(entries: readonly MapStateEntry[], {icmp: echoes, echo}: Side): L4[] {
   const found = new Map<string, L4>();
   const add = (protocol: number, port: number): void => {
     if (port >= 0 && port <= 65_535) found.set(`${protocol}/${port}`, {protocol, port});
@@ -56,20 +119,18 @@ function boundaries(entries: readonly MapStateEntry[], family: 4 | 6): L4[] {
   }
   for (const protocol of PORT_PROTOCOLS) add(protocol, 443);
   for (const protocol of [PROTOCOL_NUMBERS.VRRP, PROTOCOL_NUMBERS.IGMP, PROTOCOL_NUMBERS.GRE]) add(protocol, 0);
-  const {icmp, echo} = ENDS[family];
-  add(icmp, echo);
+  add(echoes, echo);
   // Only a query begins a flow; messages of the other family are none here.
-  const isAsked = ({protocol, port}: L4): boolean => (protocol === icmp ? port === echo : protocol !== PROTOCOL_NUMBERS.ICMP && protocol !== PROTOCOL_NUMBERS.ICMPv6);
-  return [...found.values()].filter(isAsked).map((l4) => (hasPorts(l4.protocol) || l4.protocol === icmp ? l4 : {...l4, port: 0}));
+  const isAsked = ({protocol, port}: L4): boolean => (protocol === echoes ? port === echo : protocol !== PROTOCOL_NUMBERS.ICMP && protocol !== PROTOCOL_NUMBERS.ICMPv6);
+  return [...found.values()].filter(isAsked).map((l4) => (hasPorts(l4.protocol) || l4.protocol === echoes ? l4 : {...l4, port: 0}));
 }
 
 /** What the kernel says about the first packet of a flow in one direction. */
-function kernelVerdict(destination: string, l4: L4, direction: Direction): string {
+function kernelVerdict(destination: string, l4: L4, direction: Direction, side: Side): string {
   // Without ports every packet is of one connection, and only its first is told.
-  const connections = d.map('cilium_ct_any4_global');
+  const connections = d.map(side.connections);
   if (!hasPorts(l4.protocol)) for (const [key] of connections.entries()) connections.delete(key);
-  sourcePort = sourcePort >= 65_000 ? 1024 : sourcePort + 1;
-  const outcome = d.run('cil_from_container', agreementPacket(destination, l4, sourcePort));
+  const outcome = d.run('cil_from_container', packet(destination, l4, side));
   const [event] = outcome.events.filter((one) => one.kind === 'policy-verdict').map(({message}) => message)
     .filter((message) => message.direction === (direction === 'ingress' ? 1 : 2));
   if (event === undefined) return `no verdict, reason ${String(outcome.reason)}`;
@@ -80,20 +141,20 @@ function kernelVerdict(destination: string, l4: L4, direction: Direction): strin
 function checkEgress(cluster: CompiledCluster, subject: CompiledEndpoint, family: 4 | 6, next: () => number): number {
   for (const {key} of d.entries(ipcacheCodec)) d.map('cilium_ipcache').delete(ipcacheCodec.encodeKey(key));
   for (const entry of cluster.ipcache) if (isOf(family, entry.prefix)) d.ipcache(entry.prefix, seenFrom(entry, subject.endpoint.node));
-  d.pod({...A, ...ENDS[family].a, identity: subject.identity});
-  d.policy(A.id, subject.entries.map((entry) => ({...entry})));
+  const side = SIDES[family];
+  d.pod({...side.a, identity: subject.identity});
+  d.policy(side.a.id, subject.entries.map((entry) => ({...entry})));
   const judge = new FlowJudge(cluster);
   const name = `${subject.endpoint.namespace}/${subject.endpoint.name}`;
-  const {source, peer} = ENDS[family];
   const addresses = [...[...cluster.endpoints.values()].flatMap(({endpoint}) => endpoint.ips), ...REF_ADDRESSES[family]]
-    .filter((address) => isOf(family, address) && address !== source && address !== peer)
+    .filter((address) => isOf(family, address) && address !== side.source && address !== side.peer)
     // The datapath under test plays one node of the world; of a subject of another its own address is no other node's.
-    .filter((address) => address !== NODE || subject.endpoint.node === cluster.ipcache.find(({prefix}) => prefix === `${NODE}/32`)?.node);
-  const flows = addresses.flatMap((address) => boundaries(subject.entries.filter(({direction}) => direction === 'egress'), family).map((l4) => ({address, l4})));
+    .filter((address) => address !== side.node || subject.endpoint.node === cluster.ipcache.find(({prefix}) => prefix === `${side.node}/32`)?.node);
+  const flows = addresses.flatMap((address) => boundaries(subject.entries.filter(({direction}) => direction === 'egress'), side).map((l4) => ({address, l4})));
   const chosen = shuffled(flows, Math.floor(next() * 2 ** 31)).slice(0, FLOWS / 2);
   for (const {address, l4} of chosen) {
     const judged = judge.judge({source: {kind: 'pod', name}, destination: {kind: 'ip', address}, ...l4}).egress?.verdict.verdict;
-    expect([name, address, l4, kernelVerdict(address, l4, 'egress')]).toEqual([name, address, l4, judged]);
+    expect([name, address, l4, kernelVerdict(address, l4, 'egress', side)]).toEqual([name, address, l4, judged]);
   }
   return chosen.length;
 }
@@ -104,18 +165,18 @@ function isOf(family: 4 | 6, text: string): boolean {
 
 /** At ingress the subject is B, and A takes the identity of each peer in turn. */
 function checkIngress(cluster: CompiledCluster, subject: CompiledEndpoint, family: 4 | 6, next: () => number): number {
-  const {a, b, peer: destination} = ENDS[family];
-  d.pod({...B, ...b, identity: subject.identity});
-  d.policy(B.id, subject.entries.map((entry) => ({...entry})));
+  const side = SIDES[family];
+  d.pod({...side.b, identity: subject.identity});
+  d.policy(side.b.id, subject.entries.map((entry) => ({...entry})));
   const identities = [...cluster.identities.keys()];
-  const flows = identities.flatMap((id) => boundaries(subject.entries.filter(({direction}) => direction === 'ingress'), family).map((l4) => ({id, l4})));
+  const flows = identities.flatMap((id) => boundaries(subject.entries.filter(({direction}) => direction === 'ingress'), side).map((l4) => ({id, l4})));
   const chosen = shuffled(flows, Math.floor(next() * 2 ** 31)).slice(0, FLOWS / 2);
   let peer = -1;
   for (const {id, l4} of chosen.sort((x, y) => x.id - y.id)) {
-    if (id !== peer) d.pod({...A, ...a, identity: id});
+    if (id !== peer) d.pod({...side.a, identity: id});
     peer = id;
     const {verdict} = lookup(subject.index, {direction: 'ingress', identity: identityId(id), ...l4});
-    expect([id, l4, kernelVerdict(destination, l4, 'ingress')]).toEqual([id, l4, verdict]);
+    expect([id, l4, kernelVerdict(side.peer, l4, 'ingress', side)]).toEqual([id, l4, verdict]);
   }
   return chosen.length;
 }
@@ -125,6 +186,8 @@ const asked = new Set<number>();
 
 describe.each(FAMILIES)('IPv%i', (family) => {
   cases.one('2.8-21', `in ${WORLDS} worlds`, () => {
+    d = SIDES[family].open();
+    d.answers({fibIfindex: 9});
     const seed = 7;
     const next = random(seed);
     let checked = 0;
@@ -150,9 +213,7 @@ describe('what policies do not decide', () => {
   const toB = {source: A.ip, destination: B.ip, sourcePort: 40_000, destinationPort: 80};
   const ALLOW: PolicyRow = {direction: 'ingress', identity: A.identity, protocol: 6, port: 80};
   beforeEach(() => {
-    d.close();
-    d = new Datapath();
-    d.cluster();
+    d = openIPv4();
     d.answers({fibIfindex: 9});
   });
   const pod = (packet: Uint8Array): ReturnType<Datapath['run']> => d.run('cil_from_container', packet);
@@ -194,9 +255,7 @@ describe('what policies do not decide', () => {
   });
 
   cases.one('2.11-25', 'a pod makes no tunnel packets', () => {
-    d.close();
-    d = new Datapath({routingMode: 'tunnel'});
-    d.cluster();
+    d = openIPv4({routingMode: 'tunnel'});
     expect(pod(udp({source: A.ip, destination: REMOTE.ip, sourcePort: 1, destinationPort: 8472})).reason).toBe(170);
   });
 
