@@ -21,6 +21,7 @@ export const OPTIONS = {
   'allow-localhost': {kind: 'string', default: 'auto', values: ['always', 'policy', 'auto'], group: CLUSTER, help: 'whether a node’s own host reaches its pods without a rule (auto: always)'},
   'invalid-policy': {kind: 'string', default: 'isolate', values: ['isolate', 'ignore'], group: CLUSTER, help: 'what a refused policy does to its subjects'},
   labels: {kind: 'string', default: '', group: CLUSTER, help: 'which labels make identities, on top of the default: [source:][!]regex between spaces; an include drops all others'},
+  'icmp-type-zero': {kind: 'string', default: 'exact', values: ['exact', 'any'], group: CLUSTER, help: 'what ICMP type 0 in a policy means: echo replies, or (as in Cilium) every type'},
   'ip-masq-configmap': {kind: 'string', default: 'kube-system/ip-masq-agent', pattern: '^[^/]+/[^/]+$', group: CLUSTER, help: 'NAMESPACE/NAME of the masquerading rules'},
   'bgp-secrets-namespace': {kind: 'string', default: 'kube-system', pattern: '^[^/]+$', group: CLUSTER, help: 'where the Secrets lie that BGP objects name for passwords; only those named are read'},
   'default-lb-service-ipam': {kind: 'string', default: 'lbipam', values: ['lbipam', 'nodeipam', 'none'], group: CLUSTER, help: 'who gives addresses to LoadBalancer Services without a class; only lbipam is ours'},

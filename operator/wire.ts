@@ -47,7 +47,7 @@ function labelFilterOf(config: OperatorConfig): LabelFilter {
 }
 
 export function decoderOptions(config: OperatorConfig): DecoderOptions {
-  return {clusterName: config['cluster-name'], masquerade: masqueradeConfigMap(config), invalidPolicy: config['invalid-policy']};
+  return {clusterName: config['cluster-name'], masquerade: masqueradeConfigMap(config), invalidPolicy: config['invalid-policy'], icmpTypeZero: config['icmp-type-zero']};
 }
 
 export interface OperatorParts {

@@ -73,7 +73,7 @@ describe('a finding for each code', () => {
 
   test.each(TAKEN)('%s %s: only what is not supported', (...[, , spec, unsupported]) => {
     const text = JSON.stringify({apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: {name: 'p', namespace: 'shop'}, spec});
-    const errors = found(text).filter((line) => line.includes(' error ')).map((line) => line.split(' ').at(-1));
+    const errors = found(text).filter((line) => line.includes(' error ')).map((line) => line.split(' ').at(-1) ?? '');
     expect(errors.sort()).toEqual([...unsupported].sort());
   });
 });

@@ -24,7 +24,10 @@ export const diff: Verb = async (context) => {
   const settings = await loadSettings(context);
   const both = await readManifests(listOption(context, 'input'));
   const folders = listOption(context, 'path');
-  const worlds = await Promise.all([a, b].map(async (side) => worldOf(joined(await readSide(side, folders), both), settings)));
+  const sides = await Promise.all([a, b].map(async (side) => joined(await readSide(side, folders), both)));
+  // Either side's pods are in both, and so are their families.
+  const enableIPv6 = settings.enableIPv6 ?? sides.some((manifests) => worldOf(manifests, settings).settings.enableIPv6 === true);
+  const worlds = sides.map((manifests) => worldOf(manifests, {...settings, enableIPv6}));
   const [before, after] = worlds;
   if (before === undefined || after === undefined) throw usage('two sides are needed');
   const partial = worlds.map((world) => sayProblems(context, {...world, warnings: []})).includes(true);

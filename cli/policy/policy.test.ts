@@ -61,6 +61,22 @@ describe('compile', () => {
     expect(compile('--input', file).ipcache.map(({prefix}) => prefix)).toContain('fd00::1/128');
   });
 
+  test('with IPv6 world is both worlds; names that are given make toFQDNs valid', () => {
+    const objects = [
+      {apiVersion: 'v1', kind: 'Pod', metadata: {name: 'a', namespace: 'n'}, spec: {}, status: {podIPs: [{ip: '10.0.0.1'}, {ip: 'fd00::1'}]}},
+      {apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: {name: 'p', namespace: 'n'}, spec: {endpointSelector: {}, egress: [{toEntities: ['world']}]}},
+    ];
+    const file = join(folder, 'dual.json');
+    writeFileSync(file, objects.map((object) => JSON.stringify(object)).join('\n'));
+    const verdicts = stentorctl(['policy', 'verdict', '--input', file, '--flows', '-'], {input: [flow('n/a', '192.0.2.7', 443), flow('n/a', '2001:db8::7', 443)].join('\n')}).out;
+    expect(verdicts.trim().split('\n').map((line) => (JSON.parse(line) as FlowJson).verdict)).toEqual(['allow', 'allow']);
+    const named = {...objects[1], spec: {endpointSelector: {}, egress: [{toFQDNs: [{matchName: 'api.example.com'}]}]}};
+    const rejected = (...args: readonly string[]): unknown => (JSON.parse(stentorctl(['policy', 'compile', '-', '-o', 'json', ...args], {input: JSON.stringify(named)}).out) as CompileJson).rejected.length;
+    const names = join(folder, 'names2.yaml');
+    writeFileSync(names, 'api.example.com: 192.0.2.7\n');
+    expect([rejected(), rejected('--names', names)]).toEqual([1, 0]);
+  });
+
   test('a workload stands for its pods, unless they are given', () => {
     const deployment = {
       apiVersion: 'apps/v1', kind: 'Deployment', metadata: {name: 'web', namespace: 'shop'}, spec: {template: {metadata: {labels: {app: 'web'}}, spec: {containers: []}}},

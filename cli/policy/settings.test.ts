@@ -19,6 +19,10 @@ test('labels, in a ConfigMap', () => {
   expect(['app', 'app-x', 'tier', 'io.kubernetes.pod.namespace'].filter((key) => labelFilter.keeps('k8s', key))).toEqual(['app', 'io.kubernetes.pod.namespace']);
 });
 
-test.each(['allow-localhost: sometimes', 'enable-policy: often', 'cluster-name: ""', 'labels: "("', 'labels: [a]', 'enable-ipv6: maybe', '[1]', '{'])('%s is wrong use', (text) => {
+test('the meaning of ICMP type 0', () => {
+  expect([settingsOf('{}', 'c').icmpTypeZero, settingsOf('icmp-type-zero: any', 'c').icmpTypeZero]).toEqual(['exact', 'any']);
+});
+
+test.each(['allow-localhost: sometimes', 'icmp-type-zero: all', 'enable-policy: often', 'cluster-name: ""', 'labels: "("', 'labels: [a]', 'enable-ipv6: maybe', '[1]', '{'])('%s is wrong use', (text) => {
   expect(() => settingsOf(text, 'c')).toThrow(CliError);
 });

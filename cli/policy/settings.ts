@@ -17,6 +17,8 @@ export interface Settings {
   /** Null: IPv6 when a pod or a node has such an address. */
   readonly enableIPv6: boolean | null;
   readonly defaultLbServiceIpam: 'lbipam' | 'nodeipam' | 'none';
+  /** What ICMP type 0 means. */
+  readonly icmpTypeZero: 'exact' | 'any';
   /** Which labels make identities. */
   readonly labelFilter: LabelFilter;
   /** What DNS would answer: lower case, with the dot of the root. */
@@ -27,7 +29,7 @@ export type Names = readonly (readonly [name: string, addresses: readonly string
 
 export const DEFAULT_SETTINGS: Settings = {
   clusterName: 'default', mode: 'default', allowLocalhost: true, routingMode: 'tunnel', invalidPolicy: 'isolate', enableIPv6: null, defaultLbServiceIpam: 'lbipam',
-  labelFilter: LabelFilter.DEFAULT, names: [],
+  icmpTypeZero: 'exact', labelFilter: LabelFilter.DEFAULT, names: [],
 };
 
 type Values = Readonly<Record<string, unknown>>;
@@ -61,6 +63,7 @@ export function settingsOf(text: string, path: string): Settings {
     routingMode: oneOf(values, 'routing-mode', ['native', 'tunnel'], path) ?? DEFAULT_SETTINGS.routingMode,
     invalidPolicy: oneOf(values, 'invalid-policy', ['isolate', 'ignore'], path) ?? DEFAULT_SETTINGS.invalidPolicy,
     defaultLbServiceIpam: oneOf(values, 'default-lb-service-ipam', ['lbipam', 'nodeipam', 'none'], path) ?? DEFAULT_SETTINGS.defaultLbServiceIpam,
+    icmpTypeZero: oneOf(values, 'icmp-type-zero', ['exact', 'any'], path) ?? DEFAULT_SETTINGS.icmpTypeZero,
     labelFilter: labelFilterOf(values['labels'] ?? '', path),
     enableIPv6: ipv6Of(oneOf(values, 'enable-ipv6', ['true', 'false'], path)),
   };

@@ -78,32 +78,37 @@ export function isOurs({apiVersion, kind}: Pick<SourceObject, 'apiVersion' | 'ki
   return GROUPS[kind] === (slash < 0 ? '' : apiVersion.slice(0, slash));
 }
 
-export function worldOf(manifests: Manifests, settings: Settings): World {
+export function worldOf(manifests: Manifests, given: Settings): World {
   const warnings: string[] = [];
-  const table = policyDecoders(settings);
   const {byKind, all, duplicates} = sortObjects(manifests.objects);
   for (const {item, first} of duplicates) warnings.push(`${idOf(item)} in ${item.source.file} is also in ${first.source.file}: the first one counts`);
   const of = (kind: string): readonly SourceObject[] => byKind.get(kind) ?? [];
   const namespaces = namespacesOf(of('Namespace'));
   const pods = podsOf(of('Pod'), all, warnings);
+  const {endpoints, hostPods} = endpointsOf(pods, {namespaces, addresses: reportedAddresses(of('CiliumEndpoint')), settings: given});
+  const nodes = nodesOf(of('Node'), of('CiliumNode'));
+  const settings = {...given, enableIPv6: given.enableIPv6 ?? hasIPv6(endpoints, nodes)};
+  const table = policyDecoders(settings);
   const rejections: Rejection[] = [];
   const policies = (['NetworkPolicy', 'CiliumNetworkPolicy', 'CiliumClusterwideNetworkPolicy'] as const)
     .flatMap((kind) => of(kind).map((from) => loadPolicy(kind, from, table)));
-  const {endpoints, hostPods} = endpointsOf(pods, {namespaces, addresses: reportedAddresses(of('CiliumEndpoint')), settings});
   warnAboutNamespaces([...pods.map(({fact}) => fact.namespace), ...policies.map(({ref}) => ref.namespace)], namespaces, warnings);
   const rules = policies.flatMap((policy) => policy.rules);
   const cluster: OfflineCluster = {
-    endpoints, hostPods, nodes: nodesOf(of('Node'), of('CiliumNode')), rules, meanings: meaningsOf(rules, of, settings),
+    endpoints, hostPods, nodes, rules, meanings: meaningsOf(rules, of, settings),
     apiServerAddresses: [...new Set(of('EndpointSlice').flatMap(({object}) => decodeApiServer(object)?.addresses ?? []))].sort(compareStrings),
     identities: identitiesOf(of('CiliumIdentity'), rejections),
   };
   return {settings, policies, namespaces, cluster, rejections, warnings, duplicates, manifests};
 }
 
+function hasIPv6(endpoints: readonly OfflineEndpoint[], nodes: readonly OfflineNode[]): boolean {
+  return [...endpoints.flatMap(({ips}) => ips), ...nodes.flatMap(({podCidrs}) => podCidrs)].some((text) => text.includes(':'));
+}
+
 export function compileWorld({cluster, settings}: Pick<World, 'cluster' | 'settings'>): CompiledCluster {
-  const {mode, allowLocalhost, routingMode} = settings;
-  const ipv6 = settings.enableIPv6 ?? [...cluster.endpoints.flatMap(({ips}) => ips), ...cluster.nodes.flatMap(({podCidrs}) => podCidrs)].some((text) => text.includes(':'));
-  return compileCluster(cluster, {mode, allowLocalhost, routingMode, families: {ipv4: true, ipv6}});
+  const {mode, allowLocalhost, routingMode, enableIPv6} = settings;
+  return compileCluster(cluster, {mode, allowLocalhost, routingMode, families: {ipv4: true, ipv6: enableIPv6 === true}});
 }
 
 /** What the names in the rules stand for: CIDR groups and Services of the input. */
@@ -261,8 +266,10 @@ function identitiesOf(items: readonly SourceObject[], rejections: Rejection[]): 
   return numbers;
 }
 
-export function policyDecoders({clusterName, invalidPolicy}: Settings): Decoders {
-  return decoders({clusterName, invalidPolicy, masquerade: {namespace: 'kube-system', name: 'ip-masq-agent'}});
+export function policyDecoders({clusterName, invalidPolicy, icmpTypeZero, enableIPv6, names}: Settings): Decoders {
+  return decoders({
+    clusterName, invalidPolicy, icmpTypeZero, ipv6: enableIPv6 === true, fqdnMembers: names.length > 0, masquerade: {namespace: 'kube-system', name: 'ip-masq-agent'},
+  });
 }
 
 export function loadPolicy(kind: PolicyKind, from: SourceObject, table: Decoders): LoadedPolicy {

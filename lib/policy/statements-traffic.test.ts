@@ -109,6 +109,15 @@ describe('ports', () => {
     expect(enters(policies, flows)).toBe(expected);
   });
 
+  cases.one('2.7-13', 'type 0 is every type with the option that says so, of its family', () => {
+    const types = (icmpTypeZero: 'exact' | 'any', field: object): string =>
+      enters([ingress({icmps: [{fields: [field]}]})], 'a@ICMP/0 a@ICMP/8 a@TCP/0 2001:db8::1@ICMPv6/0 2001:db8::1@ICMPv6/128', {...dual, icmpTypeZero});
+    expect(types('exact', {type: 0})).toBe('a@ICMP/0');
+    expect(types('any', {type: 0})).toBe('a@ICMP/0 a@ICMP/8');
+    expect(types('any', {type: 8})).toBe('a@ICMP/8');
+    expect(types('any', {family: 'IPv6', type: 0})).toBe('2001:db8::1@ICMPv6/0 2001:db8::1@ICMPv6/128');
+  });
+
   cases.each<[readonly Json[], string, string]>([
     ['2.7-16', 'ICMPv6', [ingress({icmps: [{fields: [{family: 'IPv6', type: 128}]}]})], '2001:db8::1@ICMPv6/128 2001:db8::1@ICMPv6/129 a@ICMP/128', '2001:db8::1@ICMPv6/128'],
     ['2.7-16', 'IPv4 unless said', [ingress({icmps: [{fields: [{type: 128}]}]})], '2001:db8::1@ICMPv6/128 a@ICMP/128', 'a@ICMP/128'],

@@ -72,6 +72,7 @@ export interface LabSpec {
   readonly backends?: Readonly<Record<string, readonly string[]>>;
   /** Addresses by DNS name; when given, rules by name are supported. */
   readonly names?: Readonly<Record<string, readonly string[]>>;
+  readonly icmpTypeZero?: 'exact' | 'any';
   /** What becomes of a rule on its way to the compiler: faults that a test seeds. Null = forgotten. */
   readonly changeRule?: (rule: Rule) => Rule | null;
 }
@@ -92,7 +93,7 @@ export class PolicyLab {
   readonly #judge: FlowJudge;
 
   constructor(spec: LabSpec) {
-    const context = {ipv6: spec.families?.ipv6 ?? false, fqdnMembers: spec.names !== undefined};
+    const context = {ipv6: spec.families?.ipv6 ?? false, fqdnMembers: spec.names !== undefined, icmpTypeZero: spec.icmpTypeZero ?? 'exact'};
     const decoded = spec.policies.map((object) => decodePolicy(object, context));
     const {changeRule = (rule: Rule): Rule => rule} = spec;
     this.rules = decoded.flatMap(({rules}) => rules.flatMap((rule) => changeRule(rule) ?? []));

@@ -217,6 +217,15 @@ describe('not supported', () => {
     expect(decodePolicy(cnp({...spec, log: {value: 'from the bank'}})).rules.map(({log}) => log)).toEqual(['from the bank']);
   });
 
+  test.each([
+    {k8sService: {serviceName: 'a', namespace: '10.0.0.0/33'}}, {k8sService: {serviceName: 'a/b'}}, {k8sService: {serviceName: 'a;!10.0.0.0/8'}},
+    {k8sServiceSelector: {selector: {}, namespace: '10.0.0.0/33'}}, {k8sServiceSelector: {selector: {}, namespace: 'x,y'}},
+  ])('a service that no object can be called is as one that is not there: %j', (service) => {
+    const lab = new PolicyLab({pods: PODS, policies: [cnp(egress({toServices: [service]}))]});
+    expect(lab.rejections).toEqual([]);
+    expect([...PODS.map(({namespace, name}) => `${namespace}/${name}`), WORLD].filter((peer) => lab.judge(`default/web -> ${peer}`, 'TCP/80').egress?.verdict.verdict === 'allow')).toEqual([]);
+  });
+
   cases.one('2.6-72', 'services at ingress: a field that the schema has not, which selects nobody', () => {
     expect(reached(cnp(ingress({toServices: [{k8sService: {serviceName: 'a'}}]})))).toBe('- - -');
   });

@@ -11,7 +11,7 @@ import {parseSelector} from '../../../lib/domain/selector-parse.js';
 import {ANY_PEER, closedItem, isRecord, join, refOf, textOf, withoutNulls} from './policy-common.js';
 import type {DecodeContext, DecodedPolicy, Json, RuleList, RuleScope} from './policy-common.js';
 import {decodePeers} from './policy-peers.js';
-import {decodePorts} from './policy-ports.js';
+import {decodePorts, widenTypeZero} from './policy-ports.js';
 
 const LISTS: readonly RuleList[] = [
   {field: 'ingress', direction: 'ingress', deny: false},
@@ -116,13 +116,14 @@ class RuleBuilder {
     }
     const peers = decodePeers(item, list.direction, at.path, at.scope);
     if (list.deny && item['toFQDNs'] !== undefined) problems.refuse(`${at.path}.toFQDNs`, 'InvalidFQDN', 'names have no deny rules');
-    const {ports, l7} = decodePorts(item, list, at.path, problems);
+    const decoded = decodePorts(item, list, at.path, problems);
+    const ports = this.#parts.context.icmpTypeZero === 'any' ? widenTypeZero(decoded.ports) : decoded.ports;
     const authenticated = list.deny || checkAuthentication(item, at.path, problems);
     if (list.deny && problems.count > before) {
       this.#addClosed(list, at);
       return;
     }
-    const content = closedItem({peers, ports, l7});
+    const content = closedItem({peers, ports, l7: decoded.l7});
     this.#add(list, at, authenticated ? content : {...content, peers: []});
   }
 

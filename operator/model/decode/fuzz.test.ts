@@ -16,6 +16,8 @@ const PER_OBJECT = 20;
 const FLOWS = 40;
 /** Of one object, on a busy machine. */
 const LONGEST_MS = 2000;
+/** What all of them together may leave behind. */
+const HEAP_BYTES_MAX = 256 << 20;
 
 const JUNK: readonly unknown[] = [
   null, '', 0, -1, 1.5, 65_536, 1e300, true, false, [], {}, [null], [[]], ['x'], [{}], 'x'.repeat(300), '*', '10.0.0.0/33', '1.2.3.4', '::', '0.0.0.0/0', '65536', '0x50', '\u0000',
@@ -67,6 +69,7 @@ function faultsOf(rejections: readonly Rejection[]): Set<string> {
 describe('mutated policies', () => {
   test(`${MUTATIONS} of them: no crash, no more allowed than before`, () => {
     let refused = 0;
+    const heapBefore = process.memoryUsage().heapUsed;
     fc.assert(fc.property(refWorld, fc.nat(), (world, seed) => {
       const next = random(seed);
       for (const policy of world.policies.slice(0, 1)) {
@@ -86,6 +89,7 @@ describe('mutated policies', () => {
       }
     }), {numRuns: Math.ceil(MUTATIONS / PER_OBJECT)});
     expect(refused).toBeGreaterThan(MUTATIONS / 20);
+    expect(process.memoryUsage().heapUsed - heapBefore).toBeLessThan(HEAP_BYTES_MAX);
   }, 3_600_000);
 
   test('anything at all: no crash', () => {

@@ -15,6 +15,8 @@ export interface DecodeContext {
   readonly ipv6?: boolean;
   /** Somebody says which addresses DNS names have. */
   readonly fqdnMembers?: boolean;
+  /** What ICMP type 0 in a rule means: echo replies, or every type, as Cilium takes it. Default: exact. */
+  readonly icmpTypeZero?: 'exact' | 'any';
 }
 
 /** `rejections` empty = the object is valid. What was rejected allows nothing and still isolates its subject. */

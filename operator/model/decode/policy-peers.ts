@@ -139,14 +139,17 @@ function decodeCidrRule(item: unknown, path: string, scope: RuleScope): Peer[] {
 const NAME_LENGTH_MAX = 253;
 const DNS_SUBDOMAIN = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
 
+function isObjectName(text: string): boolean {
+  return text.length <= NAME_LENGTH_MAX && DNS_SUBDOMAIN.test(text);
+}
+
 /** A group that is not there selects nothing. Exceptions count, though Cilium's field says otherwise. */
 function decodeCidrGroup(item: Json, path: string, scope: RuleScope): Peer[] {
   const {problems} = scope;
   const except = decodeExcept(item, path, problems, () => null);
   const name = item['cidrGroupRef'];
   if (name !== undefined && name !== '') {
-    const valid = typeof name === 'string' && name.length <= NAME_LENGTH_MAX && DNS_SUBDOMAIN.test(name);
-    if (valid) return [{kind: 'named', source: {kind: 'cidr-group', name}, except}];
+    if (typeof name === 'string' && isObjectName(name)) return [{kind: 'named', source: {kind: 'cidr-group', name}, except}];
     problems.refuse(join(path, 'cidrGroupRef'), 'InvalidCIDR', `${JSON.stringify(name)} is not the name of an object`);
     return [];
   }
@@ -195,12 +198,14 @@ function decodeService(item: unknown, path: string, scope: RuleScope): Peer[] {
     return [];
   }
   const namespace = textOf(content['namespace']);
-  if (service !== undefined) {
-    const name = textOf(content['serviceName']);
-    if (name !== '') return [{kind: 'named', source: {kind: 'service', namespace, name}, except: []}];
+  const name = textOf(content['serviceName']);
+  if (service !== undefined && name === '') {
     problems.refuse(join(path, 'k8sService.serviceName'), 'InvalidService', 'the name of a Service is needed');
     return [];
   }
+  // What no object can be called is no Service: as one that is not there.
+  if (![namespace, name].every((text) => text === '' || isObjectName(text))) return [{kind: 'none'}];
+  if (service !== undefined) return [{kind: 'named', source: {kind: 'service', namespace, name}, except: []}];
   const options = {path: join(path, 'k8sServiceSelector.selector'), defaultSource: 'any', sources: true};
   const parsed = parseSelector(content['selector'], options, problems);
   if (parsed === null) return [];

@@ -30,6 +30,11 @@ export function decodePorts(item: Json, list: RuleList, path: string, problems: 
   return {ports: toPorts.length + icmps.length === 0 ? null : matches, l7: rules.flatMap((rule) => rule.l7)};
 }
 
+/** ICMP type 0 as Cilium reads it: port 0, which is every type of its family. */
+export function widenTypeZero(ports: readonly PortMatch[] | null): readonly PortMatch[] | null {
+  return ports?.map(({exact, ...match}) => (exact === true && match.port > 0 ? {...match, exact} : match)) ?? null;
+}
+
 const NO_PORTS = {ports: [], l7: []} as const;
 
 /** A port rule with a part that is not supported allows nothing; what an L7 engine would need of it is kept. */
