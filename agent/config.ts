@@ -52,6 +52,7 @@ export const AGENT_OPTIONS = {
   'cgroup-root': {kind: 'string', default: '/sys/fs/cgroup', help: 'cgroup whose sockets are this node’s; read by nothing yet', group: KERNEL},
   'bpf-objects': {kind: 'string', default: join(ROOT, 'build/bpf'), help: 'folder of the compiled datapath', group: KERNEL},
   'devices': {kind: 'list', default: [], help: 'uplinks; empty = the devices that hold the node’s address', group: KERNEL},
+  'enable-ipv6': {kind: 'boolean', default: false, help: 'room for IPv6 in the maps; it is on where the operator has it on too', group: KERNEL},
   'mtu': {kind: 'integer', default: 0, min: 0, max: 65_535, help: 'of pod links; 0 = that of the uplinks', group: KERNEL},
   'gobgpd': {kind: 'string', default: join(ROOT, 'build/bin/gobgpd'), help: 'the BGP speaker', group: KERNEL},
   'monitor-aggregation': {kind: 'string', default: 'medium', values: ['none', 'low', 'medium'], help: 'which forwarded packets make events', group: KERNEL},
@@ -129,8 +130,11 @@ export function mapSizesOf(config: AgentConfig): MapSizes {
     cilium_ct4_global: config['bpf-ct-global-tcp-max'], cilium_ct_any4_global: config['bpf-ct-global-any-max'],
     cilium_snat_v4_external: config['bpf-nat-global-max'], cilium_ipv4_frag_datagrams: config['bpf-fragments-map-max'],
     cilium_events: config['bpf-events-bytes'],
+    cilium_ipmasq_v6: config['bpf-ipmasq-max'], cilium_ct6_global: config['bpf-ct-global-tcp-max'], cilium_ct_any6_global: config['bpf-ct-global-any-max'],
+    cilium_snat_v6_external: config['bpf-nat-global-max'], cilium_ipv6_frag_datagrams: config['bpf-fragments-map-max'],
   };
-  return {...profile, ...Object.fromEntries(Object.entries(given).filter(([, size]) => size !== 0)), ...IPV6_OFF_SIZES};
+  const sizes: MapSizes = {...profile, ...Object.fromEntries(Object.entries(given).filter(([, size]) => size !== 0))};
+  return config['enable-ipv6'] ? sizes : {...sizes, ...IPV6_OFF_SIZES};
 }
 
 /** Ids index arrays: the smallest of them bounds how many endpoints there can be. */
@@ -142,7 +146,7 @@ export function endpointIdMax(config: AgentConfig): number {
 export function compileOptionsOf(config: AgentConfig): CompileOptions {
   const seconds = (ms: number): number => Math.max(1, Math.round(ms / 1000));
   return {
-    devices: config.devices, mtu: config.mtu,
+    devices: config.devices, mtu: config.mtu, enableIpv6: config['enable-ipv6'],
     policyEntriesMax: config['bpf-policy-map-max'],
     monitorAggregation: MONITOR_AGGREGATION[config['monitor-aggregation']],
     masqueradeRemoteNodes: config['enable-remote-node-masquerade'],

@@ -1,17 +1,18 @@
 // What the agent's socket and its metrics say, read from the parts at the time of asking.
 
 import {hidePasswords} from '../lib/core/redact.js';
+import type {Family} from '../lib/core/ip.js';
 import {single} from '../lib/desired/tables.js';
 import {allResources} from '../lib/desired/tables.js';
 import type {AgentEndpoint, AgentIdentity, AgentNode, AgentStatus, PolicyOriginsOf} from '../lib/domain/agent-api.js';
 import type {BgpPeerStatus} from '../lib/domain/bgp.js';
-import {CLUSTER_IDENTITY_MIN, RESERVED_IDENTITIES, identityId} from '../lib/domain/identity.js';
+import {CLUSTER_IDENTITY_MIN, DUAL_STACK, RESERVED_IDENTITIES, identityId, reservedIdentities} from '../lib/domain/identity.js';
 import type {Direction, Origin} from '../lib/domain/policy.js';
 import type {ApplyError} from '../lib/domain/reports.js';
 import type {KernelApply} from './apply/kernel.js';
 import type {MapSet} from './apply/map-set.js';
 import type {SweepResult} from './apply/conntrack-gc.js';
-import {identityOf, uplinks} from './compile/input.js';
+import {identityOf, podCidrsOf, uplinks} from './compile/input.js';
 import type {CompileOptions} from './compile/input.js';
 import type {Ipam} from './cni/ipam.js';
 import {routerAddress} from './model/pod-cidrs.js';
@@ -98,7 +99,7 @@ export class AgentView implements EventNames {
       return {
         id: endpoint.id, namespace: endpoint.namespace, name: endpoint.name, containerId: endpoint.containerId, identity,
         labels: engine.held.tables.endpoint.get(endpointOwner(endpoint))?.value.labels ?? this.labelsOf(identity),
-        ipv4: endpoint.ipv4, ipv6: '', ifname: endpoint.hostIfname, mac: endpoint.mac, policy: this.#enforced(identity), state: endpoint.state,
+        ipv4: endpoint.ipv4 ?? '', ipv6: endpoint.ipv6 ?? '', ifname: endpoint.hostIfname, mac: endpoint.mac, policy: this.#enforced(identity), state: endpoint.state,
       };
     });
   }
@@ -143,7 +144,7 @@ export class AgentView implements EventNames {
   /** Of interface EventNames. */
   labelsOf(identity: number): readonly string[] {
     const id = identityId(identity);
-    const reserved = RESERVED_IDENTITIES.get(id);
+    const reserved = RESERVED_IDENTITIES.get(id) ?? reservedIdentities(DUAL_STACK).get(id);
     if (reserved !== undefined) return reserved;
     const {engine} = this.#parts;
     const known = engine.held.tables.identity.get(String(identity))?.value;
@@ -153,7 +154,7 @@ export class AgentView implements EventNames {
   }
 
   podAt(ip: string): string | null {
-    for (const endpoint of this.#parts.endpoints.all.values()) if (endpoint.ipv4 === ip) return endpointOwner(endpoint);
+    for (const endpoint of this.#parts.endpoints.all.values()) if (endpoint.ipv4 === ip || endpoint.ipv6 === ip) return endpointOwner(endpoint);
     return null;
   }
 
@@ -205,8 +206,9 @@ export class AgentView implements EventNames {
     return this.#parts.features();
   }
 
-  routerAddress(): string | null {
-    return routerAddress(this.#parts.engine.config?.podCidrs ?? []);
+  routerAddress(family: Family): string | null {
+    const {engine, compile} = this.#parts;
+    return engine.config === null ? null : routerAddress(podCidrsOf({config: engine.config, options: compile}, family), family);
   }
 
   #enforced(identity: number): {ingress: boolean; egress: boolean} {

@@ -72,7 +72,7 @@ function started(options: {readonly resyncMs?: number; readonly hasMasquerade?: 
   const engine = new NodeEngine(
     {localIdentitiesPath: join(folder, 'local-identities.json'), retryMaxMs: 1000, resyncMs: options.resyncMs ?? 60_000, compile: {
       devices: [], policyEntriesMax: 100, monitorAggregation: 3, masqueradeRemoteNodes: false, snatPorts: {min: 32_768, max: 65_535},
-      timeouts: {tcpSeconds: 1, tcpSynSeconds: 1, tcpCloseSeconds: 1, anySeconds: 1}, captureBytes: 128, mtu: 0,
+      timeouts: {tcpSeconds: 1, tcpSynSeconds: 1, tcpCloseSeconds: 1, anySeconds: 1}, captureBytes: 128, mtu: 0, enableIpv6: false,
     }},
     {
       kernel, speaker, links, endpoints: {all: new Map(), onChange: () => undefined}, clock: realClock, log: silentLog,
@@ -158,7 +158,7 @@ describe('NodeEngine', () => {
     const running = started({hasMasquerade: true});
     running.become(none, held);
     await eventually(() => (running.kernel.states.length > 0 ? true : null));
-    expect(running.kernel.states[0]?.holds).toEqual([{map: 'cilium_ipmasq_v4', reason: 'bad'}]);
+    expect(running.kernel.states[0]?.holds).toEqual(['cilium_ipmasq_v4', 'cilium_ipmasq_v6'].map((map) => ({map, reason: 'bad'})));
   });
 
   test('what the kernel holds is read back from time to time', async () => {

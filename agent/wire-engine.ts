@@ -203,7 +203,7 @@ export class NodeEngine implements DesiredState {
     this.#setSpeaker(held.undecodable.has('speaker/speaker') ? UNREADABLE_SPEAKER : compiled.kernel.speaker);
     const {holds} = compiled.kernel;
     this.#hasMasquerade ??= this.#parts.hasMasquerade();
-    const state = this.#hasMasquerade ? compiled.kernel : {...compiled.kernel, holds: holds.filter(({map}) => map !== 'cilium_ipmasq_v4')};
+    const state = this.#hasMasquerade ? compiled.kernel : {...compiled.kernel, holds: holds.filter(({map}) => map !== 'cilium_ipmasq_v4' && map !== 'cilium_ipmasq_v6')};
     this.#round = await kernel.apply(state, {prune: true});
     this.#hasMasquerade ||= holds.length === 0;
     // A device that this round has made has an index that the programs need: then the round counts only with the next one.

@@ -8,7 +8,7 @@ import type {CompileOptions} from './compile/input.js';
 import type {AttachPorts} from './cni/attach.js';
 import type {PodName} from './cni/protocol.js';
 import type {LocalEndpoint, LocalFacts} from './model/local.js';
-import {endpointOwner} from './model/local.js';
+import {endpointAddresses, endpointOwner} from './model/local.js';
 import type {AgentMetrics} from './observe/metrics.js';
 import type {AgentMessage, PodReport} from './stream/report.js';
 import {endpointMessage} from './stream/report.js';
@@ -28,7 +28,7 @@ export interface PodPortsParts {
   /** Whether an operator is there to be waited for. */
   readonly connected: () => boolean;
   readonly report: (message: AgentMessage) => void;
-  readonly onReleased: (ipv4: string) => void;
+  readonly onReleased: (address: string) => void;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics: () => Pick<AgentMetrics, 'spanWait' | 'endpointRegeneration'> | null;
@@ -75,7 +75,7 @@ export class PodPorts implements AttachPorts {
   async announce(endpoint: LocalEndpoint): Promise<void> {
     this.#parts.report(endpointMessage(this.reportOf(endpoint, 'ready')));
     if (!this.#parts.connected() || this.#options.spanWaitMs === 0) return;
-    const key = spanKey(endpoint.namespace, endpoint.name, endpoint.ipv4);
+    const key = spanKey(endpoint.namespace, endpoint.name, endpointAddresses(endpoint)[0] ?? '');
     const complete = await this.#until(this.#options.spanWaitMs, (done) => {
       this.#spanWaits.set(key, done);
       return () => this.#spanWaits.delete(key);
@@ -84,7 +84,7 @@ export class PodPorts implements AttachPorts {
   }
 
   withdraw(endpoint: LocalEndpoint): void {
-    this.#parts.onReleased(endpoint.ipv4);
+    for (const address of endpointAddresses(endpoint)) this.#parts.onReleased(address);
     // Lost without a session: the next greeting does not name it, which says the same.
     this.#parts.report(endpointMessage(this.reportOf(endpoint, 'disconnected')));
   }
@@ -102,7 +102,7 @@ export class PodPorts implements AttachPorts {
   reportOf(endpoint: LocalEndpoint, state: PodReport['state']): PodReport {
     return {
       namespace: endpoint.namespace, name: endpoint.name, uid: endpoint.uid, containerId: endpoint.containerId, endpointId: endpoint.id,
-      addresses: [endpoint.ipv4], identity: identityOf(this.#parts.engine.held.tables, endpoint), state,
+      addresses: endpointAddresses(endpoint), identity: identityOf(this.#parts.engine.held.tables, endpoint), state,
     };
   }
 

@@ -27,13 +27,14 @@ import {hostLinkPattern, PodAttacher} from './cni/attach.js';
 import {Ipam} from './cni/ipam.js';
 import {CniServer} from './cni/server.js';
 import type {AgentConfig} from './config.js';
+import {activePodCidrs} from './compile/input.js';
 import {compileOptionsOf, deleteQueueOf, endpointIdMax, mapSizesOf} from './config.js';
 import type {BpfMap} from './kernel/bpf.js';
 import {Netlink} from './kernel/netlink.js';
 import type {Feature} from './kernel/probe.js';
 import {missingFeatures, probeFeatures} from './kernel/probe.js';
 import type {MapName} from './maps/registry.js';
-import {endpointOwner} from './model/local.js';
+import {endpointAddresses, endpointOwner} from './model/local.js';
 import {apiRoutes} from './observe/api.js';
 import type {AgentMetrics, MetricSources} from './observe/metrics.js';
 import {declareMetrics, eventsLostCount} from './observe/metrics.js';
@@ -175,7 +176,7 @@ async function buildAgent(config: AgentConfig, context: Context): Promise<Built>
       },
     },
   );
-  engine.onHeld(() => ipam.setPodCidrs(engine.config?.podCidrs ?? []));
+  engine.onHeld(() => ipam.setPodCidrs(engine.config === null ? [] : activePodCidrs({config: engine.config, options: compileOptionsOf(config)})));
   const gc = conntrackGc(config, {...context, maps, late});
   const ports = podPorts(config, {...context, engine, endpoints, links, gc, late});
   const view = new AgentView({
@@ -234,7 +235,8 @@ function conntrackGc(config: AgentConfig, parts: Context & {readonly maps: MapSe
   return new ConntrackGc(
     {intervalMs: config['conntrack-gc-interval'], intervalMinMs: config['conntrack-gc-min-interval'], intervalMaxMs: config['conntrack-gc-max-interval']},
     {
-      tcp: mapOf(maps, 'cilium_ct4_global'), any: mapOf(maps, 'cilium_ct_any4_global'), nat: mapOf(maps, 'cilium_snat_v4_external'), clock, log,
+      tcp: mapOf(maps, 'cilium_ct4_global'), any: mapOf(maps, 'cilium_ct_any4_global'), nat: mapOf(maps, 'cilium_snat_v4_external'),
+      ipv6: {tcp: mapOf(maps, 'cilium_ct6_global'), any: mapOf(maps, 'cilium_ct_any6_global'), nat: mapOf(maps, 'cilium_snat_v6_external')}, clock, log,
       bootSeconds: () => Number(process.hrtime.bigint() / 1_000_000_000n),
       onSweep: (result) => {
         late.sweep = result;
@@ -252,7 +254,7 @@ function podPorts(config: AgentConfig, parts: PodPortsNeeds): PodPorts {
     {podWaitMs: config['cni-pod-wait'], spanWaitMs: config['cni-span-wait'], settleWaitMs: config['cni-settle-wait'], compile: compileOptionsOf(config)},
     {
       engine, facts: () => ({endpoints: endpoints.all, links: links.all}), connected: () => late.client?.status.connected ?? false,
-      report: (message) => late.client?.report(message), onReleased: (ipv4) => gc.purge(ipv4), metrics: () => late.counts, clock, log,
+      report: (message) => late.client?.report(message), onReleased: (address) => gc.purge(address), metrics: () => late.counts, clock, log,
     },
   );
 }
@@ -282,9 +284,10 @@ function reportNode({engine, links, view, client}: Pick<Built, 'engine' | 'links
   const {compiled, config} = engine;
   if (compiled === null || config === null) return;
   const devices = view.devices();
+  const router6 = view.routerAddress(6);
   const report = {
     devices, addresses: devices.flatMap((name) => links.all.get(name)?.addresses ?? []).map((text) => text.slice(0, text.indexOf('/'))),
-    routerAddress: view.routerAddress(), routerMac: links.all.get('cilium_host')?.mac ?? '', kernel: release(),
+    routerAddress: view.routerAddress(4), ...(router6 === null ? {} : {routerAddress6: router6}), routerMac: links.all.get('cilium_host')?.mac ?? '', kernel: release(),
     features: view.features().filter(({available}) => available).map(({name}) => name),
   };
   const text = JSON.stringify(report);
@@ -388,7 +391,7 @@ function metricRoutes({metrics, view, engine}: Built): Routes {
 /** Takes over what an agent before this one has left, and collects what is no longer there. */
 async function restore({endpoints, links, ipam, engine, ports, netlink, context}: Built): Promise<void> {
   const gone = await endpoints.restore((endpoint) => !goneSince(endpoint, links.podLinks));
-  for (const endpoint of endpoints.all.values()) ipam.claim(endpoint.ipv4, endpointOwner(endpoint));
+  for (const endpoint of endpoints.all.values()) for (const address of endpointAddresses(endpoint)) ipam.claim(address, endpointOwner(endpoint));
   for (const endpoint of gone) ports.withdraw(endpoint);
   const known = new Set([...endpoints.all.values()].map(({hostIfname}) => hostIfname));
   for (const name of links.podLinks.keys()) {

@@ -362,9 +362,14 @@ export class Engine implements SessionEvents {
   }
 
   #checkedNodeReport(node: string, report: NodeReport): NodeReport {
-    if (report.routerAddress === null || this.#isPodAddress(node, report.routerAddress)) return report;
-    this.#parts.log.warn('router address outside the PodCIDRs of its node ignored', {node, routerAddress: report.routerAddress});
-    return {...report, routerAddress: null};
+    const {routerAddress, routerAddress6, ...rest} = report;
+    const believed = (address: string | null | undefined): string | null => {
+      if (address === null || address === undefined || this.#isPodAddress(node, address)) return address ?? null;
+      this.#parts.log.warn('router address outside the PodCIDRs of its node ignored', {node, routerAddress: address});
+      return null;
+    };
+    const router6 = believed(routerAddress6);
+    return {...rest, routerAddress: believed(routerAddress), ...(router6 === null ? {} : {routerAddress6: router6})};
   }
 
   #isPodAddress(node: string, address: string): boolean {

@@ -31,7 +31,7 @@ export function compileOptions(config: OperatorConfig): CompileOptions {
   return {
     clusterName: config['cluster-name'], routingMode: config['routing-mode'], tunnelPort: config['tunnel-port'],
     ipv4NativeRoutingCidr: config['ipv4-native-routing-cidr'] === '' ? null : config['ipv4-native-routing-cidr'],
-    enableIPv4Masquerade: config['enable-ipv4-masquerade'], enforcement: config['enable-policy'], allowLocalhost: config['allow-localhost'] !== 'policy',
+    enableIPv4Masquerade: config['enable-ipv4-masquerade'], ...ipv6Options(config), enforcement: config['enable-policy'], allowLocalhost: config['allow-localhost'] !== 'policy',
     labelFilter: labelFilterOf(config),
   };
 }
@@ -46,8 +46,17 @@ function labelFilterOf(config: OperatorConfig): LabelFilter {
   return filter;
 }
 
+function ipv6Options(config: OperatorConfig): Pick<CompileOptions, 'ipv6'> {
+  if (!config['enable-ipv6']) return {};
+  const cidr = config['ipv6-native-routing-cidr'];
+  return {ipv6: {nativeRoutingCidr: cidr === '' ? null : cidr, enableMasquerade: config['enable-ipv6-masquerade']}};
+}
+
 export function decoderOptions(config: OperatorConfig): DecoderOptions {
-  return {clusterName: config['cluster-name'], masquerade: masqueradeConfigMap(config), invalidPolicy: config['invalid-policy'], icmpTypeZero: config['icmp-type-zero']};
+  return {
+    clusterName: config['cluster-name'], masquerade: masqueradeConfigMap(config), invalidPolicy: config['invalid-policy'], icmpTypeZero: config['icmp-type-zero'],
+    ipv6: config['enable-ipv6'],
+  };
 }
 
 export interface OperatorParts {

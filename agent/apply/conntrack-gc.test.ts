@@ -1,8 +1,8 @@
 import {describe, expect, test} from '@jest/globals';
 import {realClock} from '../../lib/run/clock.js';
 import {silentLog} from '../../lib/run/log.js';
-import {CT_ENTRY, CT_TUPLE} from '../maps/ct.js';
-import {NAT_ENTRY, NAT_IN, NAT_OUT} from '../maps/nat.js';
+import {CT_ENTRY, CT_TUPLE, CT_TUPLE6} from '../maps/ct.js';
+import {NAT_ENTRY, NAT_ENTRY6, NAT_IN, NAT_OUT} from '../maps/nat.js';
 import type {SweptMap} from './conntrack-gc.js';
 import {ConntrackGc, nextInterval} from './conntrack-gc.js';
 
@@ -52,8 +52,9 @@ function translation(map: MemoryMap, out: Partial<Tuple>, createdSeconds: number
 
 function started() {
   const [tcp, any, nat] = [new MemoryMap(), new MemoryMap(), new MemoryMap()];
-  const gc = new ConntrackGc(OPTIONS, {tcp, any, nat, clock: realClock, bootSeconds: () => NOW, log: silentLog});
-  return {tcp, any, nat, gc, sweep: () => gc.sweep(new AbortController().signal)};
+  const ipv6 = {tcp: new MemoryMap(), any: new MemoryMap(), nat: new MemoryMap()};
+  const gc = new ConntrackGc(OPTIONS, {tcp, any, nat, ipv6, clock: realClock, bootSeconds: () => NOW, log: silentLog});
+  return {tcp, any, nat, ipv6, gc, sweep: () => gc.sweep(new AbortController().signal)};
 }
 
 describe('ConntrackGc', () => {
@@ -90,6 +91,24 @@ describe('ConntrackGc', () => {
     expect(await sweep()).toMatchObject({tcp: {alive: 2, deleted: 0}});
   });
 
+  test('IPv6: the same in its own maps, the echo of its own protocol, addresses to their last bit', async () => {
+    const {ipv6, gc, sweep} = started();
+    const none = {backendId: 0n, packets: 0n, bytes: 0n, flags: 0, revNat: 0, ifindex: 0, txFlagsSeen: 0, rxFlagsSeen: 0, sourceIdentity: 0, lastTxReport: 0, lastRxReport: 0};
+    const flow = {source: 'fd00:98::5', destination: '2001:db8::1', sourcePort: 1, destinationPort: 443, protocol: 6, flags: 0};
+    const put = (map: MemoryMap, key: Partial<typeof flow>, lifetime: number): void => map.put(CT_TUPLE6.encode({...flow, ...key}), CT_ENTRY.encode({...none, lifetime}));
+    put(ipv6.tcp, {}, NOW - 1);
+    put(ipv6.tcp, {sourcePort: 2}, NOW + 100);
+    put(ipv6.any, {protocol: 58, sourcePort: 0, destinationPort: 77}, NOW + 100);
+    put(ipv6.any, {source: 'fd00:98::6', protocol: 17}, NOW + 100);
+    const created = BigInt(NOW - 1000) * 1_000_000_000n;
+    for (const key of [{...flow, protocol: 58, sourcePort: 77, destinationPort: 0}, {...flow, protocol: 58, sourcePort: 78, destinationPort: 0}]) {
+      ipv6.nat.put(CT_TUPLE6.encode({...key, flags: NAT_OUT}), NAT_ENTRY6.encode({created, needsCt: 0n, toAddress: 'fd00:1:5::10', toPort: 50_000}));
+    }
+    expect(await sweep()).toMatchObject({tcp: {alive: 1, deleted: 1}, any: {alive: 2, deleted: 0}, nat: {alive: 1, deleted: 1}});
+    gc.purge('fd00:98::5');
+    expect(await sweep()).toMatchObject({tcp: {alive: 0, deleted: 1}, any: {alive: 1, deleted: 1}});
+  });
+
   test('a released address is not forgotten when the sweep fails', async () => {
     const [tcp, nat] = [new MemoryMap(), new MemoryMap()];
     let broken = true;
@@ -100,7 +119,7 @@ describe('ConntrackGc', () => {
       },
       lookup: () => null, deleteBatch: () => undefined,
     };
-    const gc = new ConntrackGc(OPTIONS, {tcp, any, nat, clock: realClock, bootSeconds: () => NOW, log: silentLog});
+    const gc = new ConntrackGc(OPTIONS, {tcp, any, nat, ipv6: {tcp: new MemoryMap(), any: new MemoryMap(), nat: new MemoryMap()}, clock: realClock, bootSeconds: () => NOW, log: silentLog});
     gc.purge('10.98.0.5');
     await expect(gc.sweep(new AbortController().signal)).rejects.toThrow('EIO');
     broken = false;

@@ -4,8 +4,8 @@ import type {Clock} from '../../lib/run/clock.js';
 import type {Log} from '../../lib/run/log.js';
 import {errorFields} from '../../lib/run/log.js';
 import {parseAddress} from '../../lib/core/ip.js';
-import {CT_ENTRY, CT_TUPLE} from '../maps/ct.js';
-import {NAT_ENTRY, NAT_OUT, NAT_IN} from '../maps/nat.js';
+import {CT_ENTRY, CT_TUPLE, CT_TUPLE6} from '../maps/ct.js';
+import {NAT_ENTRY, NAT_ENTRY6, NAT_IN, NAT_OUT} from '../maps/nat.js';
 
 /** A map as the sweep sees it: read in slices, deleted from by keys. */
 export interface SweptMap {
@@ -20,10 +20,15 @@ export interface ConntrackGcOptions {
   readonly intervalMaxMs: number;
 }
 
-export interface ConntrackGcParts {
+/** The three maps of one family. */
+export interface SweptFamily {
   readonly tcp: SweptMap;
   readonly any: SweptMap;
   readonly nat: SweptMap;
+}
+
+export interface ConntrackGcParts extends SweptFamily {
+  readonly ipv6: SweptFamily;
   readonly clock: Clock;
   /** CLOCK_MONOTONIC in seconds: the clock of `lifetime`. */
   readonly bootSeconds: () => number;
@@ -56,7 +61,24 @@ const YIELD_HIGH = 0.25;
 const YIELD_LOW = 0.05;
 
 const LIFETIME = CT_ENTRY.fields.lifetime.offset;
-const [DESTINATION, SOURCE] = [CT_TUPLE.fields.destination.offset, CT_TUPLE.fields.source.offset];
+
+/** Where a family's keys have what, and what its ICMP is. */
+interface FamilyLayout {
+  readonly tuple: Pick<typeof CT_TUPLE, 'encode' | 'decode'>;
+  readonly translation: Pick<typeof NAT_ENTRY, 'decode'>;
+  readonly icmp: number;
+  /** The two addresses of a key, as something that can be looked up. */
+  readonly addresses: (key: DataView) => readonly [number | string, number | string];
+}
+
+const IPV4: FamilyLayout = {
+  tuple: CT_TUPLE, translation: NAT_ENTRY, icmp: 1,
+  addresses: (key) => [key.getUint32(CT_TUPLE.fields.source.offset), key.getUint32(CT_TUPLE.fields.destination.offset)],
+};
+const IPV6: FamilyLayout = {
+  tuple: CT_TUPLE6, translation: NAT_ENTRY6, icmp: 58,
+  addresses: (key) => [wideAt(key, CT_TUPLE6.fields.source.offset), wideAt(key, CT_TUPLE6.fields.destination.offset)],
+};
 
 export class ConntrackGc {
   readonly #options: ConntrackGcOptions;
@@ -72,8 +94,8 @@ export class ConntrackGc {
   }
 
   /** Nothing that the address had may live on with its next owner. */
-  purge(ipv4: string): void {
-    this.#purge.add(ipv4);
+  purge(address: string): void {
+    this.#purge.add(address);
     this.#wake?.();
   }
 
@@ -98,24 +120,31 @@ export class ConntrackGc {
       return await this.#sweepAll(purge, signal);
     } catch (error) {
       // Not done: the next sweep is told again.
-      for (const ipv4 of purge) this.#purge.add(ipv4);
+      for (const address of purge) this.#purge.add(address);
       throw error;
     }
   }
 
   async #sweepAll(purge: ReadonlySet<string>, signal: AbortSignal): Promise<SweepResult> {
-    const {tcp, any, nat, clock, bootSeconds} = this.#parts;
+    const {clock, ipv6} = this.#parts;
     const startMs = clock.monotonicMs();
-    const now = bootSeconds();
-    const purged = new Set([...purge].map(addressWord));
-    const isDead = (keys: DataView, values: DataView): boolean => values.getUint32(LIFETIME, true) < now ||
-      (purged.size > 0 && (purged.has(keys.getUint32(SOURCE)) || purged.has(keys.getUint32(DESTINATION))));
-    const counts = {tcp: await this.#sweepMap(tcp, isDead, signal), any: await this.#sweepMap(any, isDead, signal)};
-    const natCount = await this.#sweepMap(nat, (key, value) => this.#isOrphan(key, value, now), signal);
-    this.#intervalMs = nextInterval(this.#intervalMs, this.#options, [counts.tcp, counts.any]);
-    const result = {...counts, nat: natCount, durationMs: clock.monotonicMs() - startMs, intervalMs: this.#intervalMs};
+    const purged = new Set([...purge].map(addressKey));
+    const four = await this.#sweepFamily(this.#parts, IPV4, {purged, signal});
+    const six = await this.#sweepFamily(ipv6, IPV6, {purged, signal});
+    const counts = {tcp: sumOf(four.tcp, six.tcp), any: sumOf(four.any, six.any), nat: sumOf(four.nat, six.nat)};
+    this.#intervalMs = nextInterval(this.#intervalMs, this.#options, [four.tcp, four.any, six.tcp, six.any]);
+    const result = {...counts, durationMs: clock.monotonicMs() - startMs, intervalMs: this.#intervalMs};
     this.#parts.onSweep?.(result);
     return result;
+  }
+
+  async #sweepFamily(maps: SweptFamily, layout: FamilyLayout, {purged, signal}: {readonly purged: ReadonlySet<number | string>; readonly signal: AbortSignal}) {
+    const now = this.#parts.bootSeconds();
+    const isDead = (key: DataView, value: DataView): boolean => value.getUint32(LIFETIME, true) < now ||
+      (purged.size > 0 && layout.addresses(key).some((address) => purged.has(address)));
+    const tcp = await this.#sweepMap(maps.tcp, isDead, signal);
+    const any = await this.#sweepMap(maps.any, isDead, signal);
+    return {tcp, any, nat: await this.#sweepMap(maps.nat, (key, value) => isOrphan({key, value, now}, maps, layout), signal)};
   }
 
   async #wait(signal: AbortSignal): Promise<void> {
@@ -150,22 +179,26 @@ export class ConntrackGc {
     }
     return {alive, deleted};
   }
+}
 
-  /** Either half goes when no connection needs it. A translation of the node's own connections has none and is left to the LRU. */
-  #isOrphan(keyView: DataView, valueView: DataView, now: number): boolean {
-    const key = CT_TUPLE.decode(bytesOf(keyView));
-    const entry = NAT_ENTRY.decode(bytesOf(valueView));
-    if (Number(entry.created / 1_000_000_000n) > now - NAT_YOUNG_SECONDS) return false;
-    const out = key.flags === NAT_IN
-      ? {...key, source: entry.toAddress, sourcePort: entry.toPort, destination: key.source, destinationPort: key.sourcePort, flags: NAT_OUT}
-      : key;
-    const ownAddress = key.flags === NAT_IN ? key.destination : entry.toAddress;
-    if (out.source === ownAddress) return false;
-    // An echo has its identifier as source port in a translation, as destination port in a connection.
-    const isIcmp = out.protocol === 1;
-    const connection = CT_TUPLE.encode(isIcmp ? {...out, sourcePort: 0, destinationPort: out.sourcePort} : out);
-    return this.#parts.tcp.lookup(connection) === null && this.#parts.any.lookup(connection) === null;
-  }
+/** Either half goes when no connection needs it. A translation of the node's own connections has none and is left to the LRU. */
+function isOrphan({key: keyView, value, now}: {readonly key: DataView; readonly value: DataView; readonly now: number}, maps: SweptFamily, layout: FamilyLayout): boolean {
+  const key = layout.tuple.decode(bytesOf(keyView));
+  const entry = layout.translation.decode(bytesOf(value));
+  if (Number(entry.created / 1_000_000_000n) > now - NAT_YOUNG_SECONDS) return false;
+  const out = key.flags === NAT_IN
+    ? {...key, source: entry.toAddress, sourcePort: entry.toPort, destination: key.source, destinationPort: key.sourcePort, flags: NAT_OUT}
+    : key;
+  const ownAddress = key.flags === NAT_IN ? key.destination : entry.toAddress;
+  if (out.source === ownAddress) return false;
+  // An echo has its identifier as source port in a translation, as destination port in a connection.
+  const isIcmp = out.protocol === layout.icmp;
+  const connection = layout.tuple.encode(isIcmp ? {...out, sourcePort: 0, destinationPort: out.sourcePort} : out);
+  return maps.tcp.lookup(connection) === null && maps.any.lookup(connection) === null;
+}
+
+function sumOf(a: SweepCount, b: SweepCount): SweepCount {
+  return {alive: a.alive + b.alive, deleted: a.deleted + b.deleted};
 }
 
 /** The larger share of deleted entries counts. */
@@ -175,9 +208,14 @@ export function nextInterval(intervalMs: number, options: ConntrackGcOptions, co
   return Math.min(options.intervalMaxMs, Math.max(options.intervalMinMs, Math.round(next)));
 }
 
-function addressWord(ipv4: string): number {
-  const bytes = parseAddress(ipv4)?.bytes;
-  return bytes === undefined || bytes.length !== 4 ? 0 : viewOf(bytes).getUint32(0);
+/** As `addresses` of a layout has it. */
+function addressKey(text: string): number | string {
+  const bytes = parseAddress(text)?.bytes ?? new Uint8Array(4);
+  return bytes.length === 4 ? viewOf(bytes).getUint32(0) : wideAt(viewOf(bytes), 0);
+}
+
+function wideAt(view: DataView, offset: number): string {
+  return `${view.getBigUint64(offset)}.${view.getBigUint64(offset + 8)}`;
 }
 
 function viewOf(bytes: Uint8Array): DataView {

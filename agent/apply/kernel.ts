@@ -55,7 +55,7 @@ export interface ApplyRound {
   readonly retryAtMs: number | null;
 }
 
-const RECONCILED_MAPS: readonly ReconciledMap[] = ['cilium_runtime_config', 'cilium_ep_config', 'cilium_ipcache', 'cilium_ipmasq_v4', 'cilium_lxc', 'cilium_if_to_ep'];
+const RECONCILED_MAPS: readonly ReconciledMap[] = ['cilium_runtime_config', 'cilium_ep_config', 'cilium_ipcache', 'cilium_ipmasq_v4', 'cilium_ipmasq_v6', 'cilium_lxc', 'cilium_if_to_ep'];
 
 /** A retry that was due in this round and not made (no prune yet) does not spin. */
 const RETRY_PAUSE_MS = 10;
@@ -100,7 +100,7 @@ export class KernelApply {
     for (const name of RECONCILED_MAPS) this.#maps.set(name, this.#reconciler(new BpfMapTarget({name}, {map: required(maps, name)})));
     this.#policyTarget = new PolicyMapsTarget({outer: required(maps, 'cilium_policy')});
     this.#policy = this.#reconciler(this.#policyTarget);
-    this.#links = this.#reconciler(new LinksTarget({netlink}));
+    this.#links = this.#reconciler(new LinksTarget({netlink, ...(netns === undefined ? {} : {netns})}));
     this.#routes = this.#reconciler(new RoutesTarget({netlink}));
     this.#sysctls = this.#reconciler(new SysctlsTarget(netns === undefined ? {} : {netns}));
     this.#sets = new ProgramSets({root: options.root}, {objects: parts.objects, maps, log: parts.log});

@@ -1,10 +1,14 @@
 // The node's own devices: cilium_host and cilium_net (a veth pair), cilium_vxlan. Pods' devices are made and removed by the CNI part.
 
+import {writeFileSync} from 'node:fs';
 import {StentorError} from '../../lib/core/errors.js';
 import type {ResourceName} from '../../lib/desired/node-state.js';
 import type {LinkSpec} from '../compile/kernel-state.js';
+import {codeOf} from '../kernel/errno.js';
 import type {Netlink} from '../kernel/netlink.js';
+import {inNetns, type NetnsHandle} from '../kernel/netns.js';
 import type {Link} from '../kernel/rtnetlink.js';
+import {sysctlPath} from './sysctls.js';
 import type {Failure, Target} from './target.js';
 
 /** A device of these names is ours, whoever made it; `cilium_net` goes with its peer. */
@@ -13,9 +17,11 @@ const OUR_NAMES: ReadonlySet<string> = new Set(['cilium_host', 'cilium_vxlan']);
 export class LinksTarget implements Target<string, LinkSpec> {
   readonly name = 'links';
   readonly #netlink: Netlink;
+  readonly #netns: NetnsHandle | undefined;
 
-  constructor(parts: {readonly netlink: Netlink}) {
+  constructor(parts: {readonly netlink: Netlink; readonly netns?: NetnsHandle}) {
     this.#netlink = parts.netlink;
+    this.#netns = parts.netns;
   }
 
   async load(): Promise<ReadonlyMap<string, LinkSpec>> {
@@ -69,6 +75,8 @@ export class LinksTarget implements Target<string, LinkSpec> {
     for (const end of ends) {
       await this.#netlink.setLink(end.ifindex, {mtu: spec.mtu, noArp: spec.noArp ?? false, up: true});
     }
+    // A node may have IPv6 off for devices that come: then this one refuses its address.
+    if (spec.addresses.some((address) => address.includes(':'))) this.#enableIpv6(spec.name);
     await this.#ensureAddresses(link.ifindex, spec.addresses);
   }
 
@@ -88,6 +96,16 @@ export class LinksTarget implements Target<string, LinkSpec> {
     if (spec.kind === 'vxlan') await this.#netlink.createVxlan({name: spec.name, port: spec.vxlanPort ?? 8472, mtu: spec.mtu});
     else await this.#netlink.createVeth({name: spec.name, peer: spec.peer ?? `${spec.name}_peer`, mtu: spec.mtu});
     return this.#require(spec.name);
+  }
+
+  #enableIpv6(device: string): void {
+    const write = (): void => writeFileSync(sysctlPath(`net.ipv6.conf.${device}.disable_ipv6`), '0');
+    try {
+      if (this.#netns === undefined) write();
+      else inNetns(this.#netns, write);
+    } catch (error) {
+      throw new StentorError(codeOf(error) ?? 'EIO', `IPv6 cannot be enabled on ${device}`, {device}, {cause: error});
+    }
   }
 
   async #require(name: string): Promise<Link> {

@@ -1,18 +1,20 @@
 // Attaches pods: address, veth, maps, policy, program, and the link up last; everything is taken back when a step fails.
 
 import {createHash, randomBytes} from 'node:crypto';
+import {writeFileSync} from 'node:fs';
 import {writeFile} from 'node:fs/promises';
 import {StentorError} from '../../lib/core/errors.js';
 import type {Log} from '../../lib/run/log.js';
 import {errorFields} from '../../lib/run/log.js';
 import {Netlink} from '../kernel/netlink.js';
 import type {NetnsHandle} from '../kernel/netns.js';
-import {currentNetns, openNetns} from '../kernel/netns.js';
+import {currentNetns, inNetns, openNetns} from '../kernel/netns.js';
 import {RTPROT_STENTOR, RT_TABLE_MAIN} from '../kernel/rtnetlink.js';
 import type {LocalEndpoint} from '../model/local.js';
-import {endpointOwner} from '../model/local.js';
-import type {Ipam} from './ipam.js';
-import type {Attachment, CniRequest, PodName} from './protocol.js';
+import {endpointAddresses, endpointOwner} from '../model/local.js';
+import type {Ipam, PodAddresses} from './ipam.js';
+import type {Attachment, CniRequest, PodName, Routers} from './protocol.js';
+import {familyAddresses} from './protocol.js';
 import type {PodAttachments} from './server.js';
 
 /** The endpoint table, as far as attaching needs it. */
@@ -91,13 +93,13 @@ export class PodAttacher implements PodAttachments {
     const {ipam, endpoints, ports, netlink} = this.#parts;
     requireOtherNetns(netns);
     const owner = `${pod.namespace}/${pod.name}`;
-    const ipv4 = ipam.allocate(owner);
-    undo.push({what: 'address', undo: () => ipam.release(ipv4)});
+    const addresses = ipam.allocate(owner);
+    undo.push({what: 'addresses', undo: () => release(ipam, addresses)});
     const id = endpoints.reserveId();
     undo.push({what: 'id', undo: () => endpoints.releaseId(id)});
     const link = await this.#createVeth(request, netns, undo);
     const endpoint: LocalEndpoint = {
-      id, containerId: request.containerId, containerIfname: request.ifname, netns: request.netns, ...link, ipv4,
+      id, containerId: request.containerId, containerIfname: request.ifname, netns: request.netns, ...link, ...addresses,
       namespace: pod.namespace, name: pod.name, uid: pod.uid, state: 'creating',
     };
     endpoints.put(endpoint);
@@ -128,23 +130,27 @@ export class PodAttacher implements PodAttachments {
     const link = await netlink.link(name);
     if (link === null) throw new StentorError('LINK_VANISHED', 'the pod’s link vanished while it was set up', {name});
     // The namespace's own default may ask for a reverse-path check, which the routes of pods never pass.
-    await setSysctl(name, 'rp_filter', '0');
-    await setSysctl(name, 'forwarding', '1');
+    await setSysctl('ipv4', name, 'rp_filter', '0');
+    await setSysctl('ipv4', name, 'forwarding', '1');
+    if (this.#parts.ipam.router(6) !== null) for (const [key, value] of Object.entries(HOST_SIDE_IPV6)) await setSysctl('ipv6', name, key, value);
     return {hostIfname: name, hostIfindex: link.ifindex, mac, hostMac};
   }
 
   async #configurePodSide(netns: NetnsHandle, endpoint: LocalEndpoint): Promise<void> {
-    const router = this.#router();
+    const families = familyAddresses(endpoint, this.#routers());
     const {device, route} = this.#parts.ports.mtu();
+    if (endpoint.ipv6 !== null) inNetns(netns, () => podSideIpv6(endpoint.containerIfname));
     await inPod(netns, async (pod) => {
       const link = await pod.link(endpoint.containerIfname);
       if (link === null) throw new StentorError('LINK_VANISHED', 'the pod’s interface vanished while it was set up', {netns: endpoint.netns});
       const {ifindex} = link;
-      await pod.addAddress(ifindex, `${endpoint.ipv4}/32`);
+      for (const {address, length} of families) await pod.addAddress(ifindex, `${address}/${length}`);
       await pod.setLink(ifindex, {up: true});
       const common = {table: RT_TABLE_MAIN, protocol: RTPROT_STENTOR, ifindex};
-      await pod.replaceRoute({...common, prefix: `${router}/32`, scope: 'link'});
-      await pod.replaceRoute({...common, prefix: '0.0.0.0/0', scope: 'global', via: router, ...(route === device ? {} : {mtu: route})});
+      for (const {router, length, everywhere} of families) {
+        await pod.replaceRoute({...common, prefix: `${router}/${length}`, scope: 'link'});
+        await pod.replaceRoute({...common, prefix: everywhere, scope: 'global', via: router, ...(route === device ? {} : {mtu: route})});
+      }
     });
   }
 
@@ -156,7 +162,7 @@ export class PodAttacher implements PodAttachments {
     if (endpoint === null) return;
     endpoints.remove(endpoint.id);
     await ports.settle(endpoint.id).catch((error: unknown) => log.warn('the kernel still holds parts of a removed endpoint', {endpoint: endpointOwner(endpoint), ...errorFields(error)}));
-    ipam.release(endpoint.ipv4);
+    release(ipam, endpoint);
     await endpoints.flushed();
     ports.withdraw(endpoint);
   }
@@ -177,7 +183,10 @@ export class PodAttacher implements PodAttachments {
         const inside = await pod.link(endpoint.containerIfname);
         if (inside === null) throw unhealthy('the interface of the pod is gone');
         const addresses = await pod.addresses(inside.ifindex);
-        if (!addresses.some(({address}) => address === `${endpoint.ipv4}/32`)) throw unhealthy('the interface of the pod has lost its address');
+        const present = new Set(addresses.map(({address}) => address));
+        for (const {address, length} of familyAddresses(endpoint, this.#routers())) {
+          if (!present.has(`${address}/${length}`)) throw unhealthy(`the interface of the pod has lost its address ${address}`);
+        }
       });
     } finally {
       netns.close();
@@ -190,17 +199,17 @@ export class PodAttacher implements PodAttachments {
   }
 
   notReady(): string | null {
-    return this.#parts.ports.notReady() ?? (this.#parts.ipam.router === null ? 'the node has no PodCIDR yet' : null);
+    const {ipv4, ipv6} = this.#routers();
+    return this.#parts.ports.notReady() ?? (ipv4 === null && ipv6 === null ? 'the node has no PodCIDR yet' : null);
   }
 
   #attachment(endpoint: LocalEndpoint): Attachment {
-    return {endpoint, router: this.#router(), mtu: this.#parts.ports.mtu().device};
+    return {endpoint, routers: this.#routers(), mtu: this.#parts.ports.mtu().device};
   }
 
-  #router(): string {
-    const {router} = this.#parts.ipam;
-    if (router === null) throw new StentorError('IPAM_NO_POD_CIDR', 'the node has no PodCIDR yet');
-    return router;
+  #routers(): Routers {
+    const {ipam} = this.#parts;
+    return {ipv4: ipam.router(4), ipv6: ipam.router(6)};
   }
 
   async #takeBack(undo: Undo): Promise<void> {
@@ -231,8 +240,20 @@ async function inPod<T>(netns: NetnsHandle, body: (netlink: Netlink) => Promise<
   }
 }
 
-async function setSysctl(device: string, name: string, value: string): Promise<void> {
-  await writeFile(`/proc/sys/net/ipv4/conf/${device}/${name}`, value);
+async function setSysctl(family: 'ipv4' | 'ipv6', device: string, name: string, value: string): Promise<void> {
+  await writeFile(`/proc/sys/net/${family}/conf/${device}/${name}`, value);
+}
+
+/** The host's side has no address of its own: it would be one that pods reach past the node's. */
+const HOST_SIDE_IPV6 = {disable_ipv6: '0', addr_gen_mode: '1', accept_ra: '0', forwarding: '1'} as const;
+
+/** A pod's router is this node, and no message says otherwise. */
+function podSideIpv6(device: string): void {
+  for (const [name, value] of [['accept_ra', '0'], ['disable_ipv6', '0']] as const) writeFileSync(`/proc/sys/net/ipv6/conf/${device}/${name}`, value);
+}
+
+function release(ipam: Ipam, addresses: PodAddresses): void {
+  for (const address of endpointAddresses(addresses)) ipam.release(address);
 }
 
 /** Locally administered, unicast. */

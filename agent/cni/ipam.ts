@@ -1,8 +1,8 @@
 // Host-scope IPAM: pod addresses from the node's PodCIDRs. What is allocated follows from the endpoints on disk, so nothing can disagree with them.
 
 import {StentorError} from '../../lib/core/errors.js';
-import type {Prefix} from '../../lib/core/ip.js';
-import {addressAt, formatAddress, parsePrefix} from '../../lib/core/ip.js';
+import type {Family, Prefix} from '../../lib/core/ip.js';
+import {addressAt, formatAddress, maxLength, parsePrefix} from '../../lib/core/ip.js';
 import {routerAddress} from '../model/pod-cidrs.js';
 
 export interface IpamStatus {
@@ -15,7 +15,7 @@ export interface IpamStatus {
 interface Pool {
   readonly text: string;
   readonly prefix: Prefix;
-  /** Offsets that pods may have: after the router, before the broadcast address. */
+  /** Offsets that pods may have: after the router, and in IPv4 before the broadcast address. */
   readonly first: number;
   readonly last: number;
   /** Next-fit: a released address is given out again as late as possible. */
@@ -24,6 +24,14 @@ interface Pool {
 
 /** Offset 0 is the network, 1 the router. */
 const ROUTER_OFFSET = 1;
+/** Of an IPv6 prefix no more are used than IPv4 could have: more than any node has pods. */
+const HOST_BITS_MAX = 32;
+
+/** What one pod gets: an address of every family that the node has a PodCIDR of. */
+export interface PodAddresses {
+  readonly ipv4: string | null;
+  readonly ipv6: string | null;
+}
 
 export class Ipam {
   #pools: readonly Pool[] = [];
@@ -35,23 +43,21 @@ export class Ipam {
     this.#pools = podCidrs.map(poolOf).filter((pool) => pool !== null);
   }
 
-  /** The CiliumInternalIP: first address of the first PodCIDR. Null until there is one. */
-  get router(): string | null {
-    return routerAddress(this.#pools.map((pool) => pool.text));
+  /** The CiliumInternalIP: first address of the first PodCIDR of the family. Null until there is one. */
+  router(family: Family): string | null {
+    return routerAddress(this.#pools.map((pool) => pool.text), family);
   }
 
   /** Throws `IPAM_NO_POD_CIDR` or `IPAM_EXHAUSTED`. */
-  allocate(owner: string): string {
+  allocate(owner: string): PodAddresses {
     if (this.#pools.length === 0) throw new StentorError('IPAM_NO_POD_CIDR', 'the node has no PodCIDR yet');
-    for (const pool of this.#pools) {
-      const address = this.#freeIn(pool);
-      if (address === null) continue;
-      this.#owners.set(address, owner);
-      return address;
+    const ipv4 = this.#allocateOf(4, owner);
+    try {
+      return {ipv4, ipv6: this.#allocateOf(6, owner)};
+    } catch (error) {
+      if (ipv4 !== null) this.release(ipv4);
+      throw error;
     }
-    throw new StentorError('IPAM_EXHAUSTED', 'no free address is left in the node’s PodCIDRs', {
-      podCidrs: this.#pools.map((pool) => pool.text), allocated: this.#owners.size,
-    });
   }
 
   /** Takes back what an endpoint from disk already has. Throws `IPAM_IN_USE` when another owner has it. */
@@ -67,13 +73,39 @@ export class Ipam {
     this.#owners.delete(address);
   }
 
+  /** Capacity and use are those of the family that ends first. */
   status(): IpamStatus {
+    const capacities = ([4, 6] as const).map((family) => this.#capacityOf(family)).filter((capacity) => capacity > 0);
+    const used = [...this.#owners.keys()];
     return {
       podCidrs: this.#pools.map((pool) => pool.text),
-      allocated: this.#owners.size,
-      capacity: this.#pools.reduce((sum, pool) => sum + Math.max(0, pool.last - pool.first + 1), 0),
+      allocated: Math.max(used.filter((address) => !address.includes(':')).length, used.filter((address) => address.includes(':')).length),
+      capacity: capacities.length === 0 ? 0 : Math.min(...capacities),
       addresses: [...this.#owners].map(([ip, owner]) => ({ip, owner})),
     };
+  }
+
+  #capacityOf(family: Family): number {
+    return this.#poolsOf(family).reduce((sum, pool) => sum + Math.max(0, pool.last - pool.first + 1), 0);
+  }
+
+  #poolsOf(family: Family): readonly Pool[] {
+    return this.#pools.filter(({prefix}) => prefix.family === family);
+  }
+
+  /** Null without a PodCIDR of the family. */
+  #allocateOf(family: Family, owner: string): string | null {
+    const pools = this.#poolsOf(family);
+    if (pools.length === 0) return null;
+    for (const pool of pools) {
+      const address = this.#freeIn(pool);
+      if (address === null) continue;
+      this.#owners.set(address, owner);
+      return address;
+    }
+    throw new StentorError('IPAM_EXHAUSTED', `no free IPv${family} address is left in the node’s PodCIDRs`, {
+      podCidrs: pools.map((pool) => pool.text), allocated: this.#owners.size,
+    });
   }
 
   #freeIn(pool: Pool): string | null {
@@ -90,10 +122,10 @@ export class Ipam {
 
 function poolOf(text: string): Pool | null {
   const prefix = parsePrefix(text);
-  if (prefix === null || prefix.family !== 4) return null;
+  if (prefix === null) return null;
   const first = ROUTER_OFFSET + 1;
-  const last = 2 ** (32 - prefix.length) - 2;
-  return {text, prefix, first, last, next: first};
+  const size = 2 ** Math.min(HOST_BITS_MAX, maxLength(prefix.family) - prefix.length);
+  return {text, prefix, first, last: prefix.family === 4 ? size - 2 : size - 1, next: first};
 }
 
 function textAt(prefix: Prefix, offset: number): string | null {

@@ -1,6 +1,7 @@
 // The CNI specification as values: request bytes → request or failure; attachment → result JSON. No effects.
 
 import type {LocalEndpoint} from '../model/local.js';
+import {endpointAddresses} from '../model/local.js';
 
 export const CNI_VERSIONS: readonly string[] = ['0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'];
 
@@ -44,8 +45,32 @@ export interface CniRequest {
 /** What ADD made, and what CHECK compares with. */
 export interface Attachment {
   readonly endpoint: LocalEndpoint;
-  readonly router: string;
+  readonly routers: Routers;
   readonly mtu: number;
+}
+
+/** The node's router address of each family that it has. */
+export interface Routers {
+  readonly ipv4: string | null;
+  readonly ipv6: string | null;
+}
+
+/** One family of an attachment, as addresses and routes need it. */
+export interface FamilyAddress {
+  readonly version: '4' | '6';
+  readonly address: string;
+  readonly length: number;
+  readonly router: string;
+  readonly everywhere: string;
+}
+
+/** IPv6 first, as Cilium's plugin lists them. */
+export function familyAddresses({ipv4, ipv6}: Pick<LocalEndpoint, 'ipv4' | 'ipv6'>, routers: Routers): readonly FamilyAddress[] {
+  const six: readonly FamilyAddress[] = ipv6 === null || routers.ipv6 === null ? []
+    : [{version: '6', address: ipv6, length: 128, router: routers.ipv6, everywhere: '::/0'}];
+  const four: readonly FamilyAddress[] = ipv4 === null || routers.ipv4 === null ? []
+    : [{version: '4', address: ipv4, length: 32, router: routers.ipv4, everywhere: '0.0.0.0/0'}];
+  return [...six, ...four];
 }
 
 export function failure(cniVersion: string, code: number, message: string, details = ''): CniFailure {
@@ -146,7 +171,8 @@ function problemOf(request: CniRequest): CniFailure | null {
 
 /** The result of ADD in the shape of the configuration's version. */
 export function resultJson(cniVersion: string, attachment: Attachment): string {
-  const {endpoint, router, mtu} = attachment;
+  const {endpoint, routers, mtu} = attachment;
+  const families = familyAddresses(endpoint, routers);
   const legacy = cniVersion.startsWith('0.');
   const sized = cniVersion === '1.1.0' ? {mtu} : {};
   return `${JSON.stringify({
@@ -155,8 +181,8 @@ export function resultJson(cniVersion: string, attachment: Attachment): string {
       {name: endpoint.hostIfname, mac: endpoint.hostMac, ...sized},
       {name: endpoint.containerIfname, mac: endpoint.mac, ...sized, sandbox: endpoint.netns},
     ],
-    ips: [{...(legacy ? {version: '4'} : {}), address: `${endpoint.ipv4}/32`, gateway: router, interface: 1}],
-    routes: [{dst: `${router}/32`}, {dst: '0.0.0.0/0', gw: router}],
+    ips: families.map(({version, address, length, router}) => ({...(legacy ? {version} : {}), address: `${address}/${length}`, gateway: router, interface: 1})),
+    routes: families.flatMap(({router, length, everywhere}) => [{dst: `${router}/${length}`}, {dst: everywhere, gw: router}]),
     dns: {},
   })}\n`;
 }
@@ -168,7 +194,8 @@ export function checkPrevResult(prevResult: unknown, endpoint: LocalEndpoint): s
   if (!names.includes(endpoint.containerIfname)) return `prevResult has no interface ${endpoint.containerIfname}`;
   if (!names.includes(endpoint.hostIfname)) return `prevResult has no interface ${endpoint.hostIfname}`;
   const addresses = namesOf(ips, 'address').map((text) => text.split('/')[0]);
-  return addresses.includes(endpoint.ipv4) ? null : `prevResult does not have the address ${endpoint.ipv4}`;
+  const missing = endpointAddresses(endpoint).find((address) => !addresses.includes(address));
+  return missing === undefined ? null : `prevResult does not have the address ${missing}`;
 }
 
 function namesOf(list: unknown, member: string): string[] {

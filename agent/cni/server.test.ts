@@ -10,7 +10,7 @@ import {CniServer} from './server.js';
 
 const ENDPOINT: LocalEndpoint = {
   id: 7, containerId: 'abc', containerIfname: 'eth0', netns: '/run/netns/p', hostIfname: 'lxcabc', hostIfindex: 9, mac: '02:00:00:00:00:01',
-  hostMac: '02:00:00:00:00:02', ipv4: '10.98.1.5', namespace: 'default', name: 'web', uid: 'u', state: 'ready',
+  hostMac: '02:00:00:00:00:02', ipv4: '10.98.1.5', ipv6: null, namespace: 'default', name: 'web', uid: 'u', state: 'ready',
 };
 
 /** Attachments in memory: everything but the kernel. */
@@ -27,7 +27,7 @@ class MemoryAttachments implements PodAttachments {
     this.running--;
     if (this.failWith !== null) throw this.failWith;
     const endpoint = {...ENDPOINT, containerId: request.containerId, containerIfname: request.ifname, netns: request.netns};
-    const attachment = {endpoint, router: '10.98.1.1', mtu: 1500};
+    const attachment = {endpoint, routers: {ipv4: '10.98.1.1', ipv6: null}, mtu: 1500};
     this.held.set(`${request.containerId}:${request.ifname}`, attachment);
     return attachment;
   }
@@ -89,9 +89,22 @@ describe('CniServer', () => {
       routes: [{dst: '10.98.1.1/32'}, {dst: '0.0.0.0/0', gw: '10.98.1.1'}],
       dns: {},
     });
-    const attachment = {endpoint: ENDPOINT, router: '10.98.1.1', mtu: 1450};
+    const attachment = {endpoint: ENDPOINT, routers: {ipv4: '10.98.1.1', ipv6: null}, mtu: 1450};
     expect(JSON.parse(resultJson('0.4.0', attachment))).toMatchObject({ips: [{version: '4'}]});
     expect(JSON.parse(resultJson('1.1.0', attachment))).toMatchObject({interfaces: [{mtu: 1450}, {mtu: 1450}]});
+  });
+
+  test('an attachment of both families, and one of IPv6 alone', () => {
+    const dual = {endpoint: {...ENDPOINT, ipv6: 'fd00:98:1::5'}, routers: {ipv4: '10.98.1.1', ipv6: 'fd00:98:1::1'}, mtu: 1450};
+    expect(JSON.parse(resultJson('0.3.1', dual))).toMatchObject({
+      ips: [{version: '6', address: 'fd00:98:1::5/128', gateway: 'fd00:98:1::1', interface: 1}, {version: '4', address: '10.98.1.5/32', gateway: '10.98.1.1', interface: 1}],
+      routes: [{dst: 'fd00:98:1::1/128'}, {dst: '::/0', gw: 'fd00:98:1::1'}, {dst: '10.98.1.1/32'}, {dst: '0.0.0.0/0', gw: '10.98.1.1'}],
+    });
+    const {endpoint} = dual;
+    const single = {...dual, endpoint: {...endpoint, ipv4: null}};
+    expect(JSON.parse(resultJson('1.0.0', single))).toMatchObject({ips: [{address: 'fd00:98:1::5/128'}]});
+    expect(checkPrevResult(JSON.parse(resultJson('1.0.0', dual)), endpoint)).toBeNull();
+    expect(checkPrevResult(JSON.parse(resultJson('1.0.0', single)), endpoint)).toContain('10.98.1.5');
   });
 
   test('DEL of what is not there succeeds, and needs neither pod nor namespace', async () => {

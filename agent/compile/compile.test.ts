@@ -9,7 +9,7 @@ import type {PolicyEntry} from '../../lib/domain/policy.js';
 import {endpointConfigCodec, ifToEndpointCodec, lxcCodec} from '../maps/endpoint.js';
 import {ipcacheCodec} from '../maps/ipcache.js';
 import type {MapCodec} from '../maps/layout.js';
-import {ipmasqCodec} from '../maps/masq.js';
+import {ipmasq6Codec, ipmasqCodec} from '../maps/masq.js';
 import {decodePolicyKey, decodePolicyValue} from '../maps/policy.js';
 import type {LocalEndpoint, LocalFacts} from '../model/local.js';
 import {NO_LOCAL_IDENTITIES} from '../model/local-identities.js';
@@ -22,7 +22,7 @@ import {cookieOf} from './policy.js';
 
 const OPTIONS: CompileOptions = {
   devices: [], policyEntriesMax: 16_384, monitorAggregation: 3, masqueradeRemoteNodes: false, snatPorts: {min: 32_768, max: 65_535},
-  timeouts: {tcpSeconds: 8000, tcpSynSeconds: 60, tcpCloseSeconds: 10, anySeconds: 60}, captureBytes: 128, mtu: 0,
+  timeouts: {tcpSeconds: 8000, tcpSynSeconds: 60, tcpCloseSeconds: 10, anySeconds: 60}, captureBytes: 128, mtu: 0, enableIpv6: true,
 };
 
 const CONFIG: NodeConfigResource = {
@@ -39,7 +39,7 @@ function entry(selector: string, port: number, deny = false): PolicyEntry {
 function pod(id: number, name: string, more: Partial<LocalEndpoint> = {}): LocalEndpoint {
   return {
     id, containerId: `c${id}`, containerIfname: 'eth0', netns: `/run/netns/p${id}`, hostIfname: `lxc${id}`, hostIfindex: 100 + id,
-    mac: `02:00:00:00:01:0${id}`, hostMac: `02:00:00:00:02:0${id}`, ipv4: `10.98.0.${10 + id}`, namespace: 'default', name, uid: `uid-${name}`,
+    mac: `02:00:00:00:01:0${id}`, hostMac: `02:00:00:00:02:0${id}`, ipv4: `10.98.0.${10 + id}`, ipv6: null, namespace: 'default', name, uid: `uid-${name}`,
     state: 'ready', ...more,
   };
 }
@@ -184,7 +184,7 @@ describe('compileNode', () => {
     expect(decoded(kernel, 'cilium_ipmasq_v4', ipmasqCodec).map(([prefix]) => prefix)).toEqual(['10.0.0.0/8', '169.254.0.0/16']);
     expect(kernel.holds).toEqual([]);
     const held = compiled(tablesOf([resource('masquerade', 'masquerade', {hold: {reason: 'bad YAML'}, nonMasqueradeCidrs: [], source: 'configmap'})])).kernel;
-    expect(held.holds).toEqual([{map: 'cilium_ipmasq_v4', reason: 'bad YAML'}]);
+    expect(held.holds).toEqual(['cilium_ipmasq_v4', 'cilium_ipmasq_v6'].map((map) => ({map, reason: 'bad YAML'})));
     expect(decoded(held, 'cilium_ipmasq_v4', ipmasqCodec).map(([prefix]) => prefix)).toEqual(['169.254.0.0/16']);
   });
 
@@ -226,5 +226,61 @@ describe('compileNode', () => {
     const second = compileNode(changed, facts, OPTIONS, memo)?.kernel;
     for (const name of ['cilium_ipcache', 'cilium_lxc', 'cilium_ipmasq_v4'] as const) expect(second?.maps.get(name)).toBe(first?.maps.get(name));
     expect(second?.policySlots.get(1)).toBe(first?.policySlots.get(1));
+  });
+});
+
+describe('IPv6', () => {
+  const IPV6 = {nativeRoutingCidr: null, enableMasquerade: true} as const;
+  const DUAL: readonly Resource[] = [
+    resource('node-config', 'node-config', {...CONFIG, routingMode: 'tunnel', podCidrs: ['10.98.0.0/24', 'fd00:98::/64'], ipv6: IPV6}),
+    resource('node', 'n2', {name: 'n2', addresses: ['10.1.8.10', 'fd00:1:8::10'], podCidrs: ['10.98.1.0/24', 'fd00:98:0:1::/64'], routerAddress: null}),
+    resource('ipcache', 'fd00:98:0:1::/64', {prefix: 'fd00:98:0:1::/64', identity: identityId(3), labels: [], tunnelEndpoint: '10.1.8.10', local: false}),
+    resource('ipcache', 'fd00:1:5::10/128', {prefix: 'fd00:1:5::10/128', identity: identityId(1), labels: [], tunnelEndpoint: null, local: true}),
+    resource('ipcache', '2001:db8::/32', {prefix: '2001:db8::/32', identity: null, labels: ['cidr:2001:db8::/32', 'reserved:world-ipv6'], tunnelEndpoint: null, local: false}),
+    resource('masquerade', 'masquerade', {hold: null, nonMasqueradeCidrs: ['10.0.0.0/8', 'fe80::/10'], source: 'configmap'}),
+  ];
+  const facts: LocalFacts = {
+    ...FACTS,
+    endpoints: new Map([[1, pod(1, 'web', {ipv6: 'fd00:98::11'})], [2, pod(2, 'client', {ipv4: null, ipv6: 'fd00:98::12'})]]),
+    links: new Map([...FACTS.links, ['eth0', {...LINK, ifindex: 2, name: 'eth0', addresses: ['10.1.5.10/24', 'fe80::1/64', 'fd00:1:5::10/64']}]]),
+  };
+
+  test('pods of both families and of one, addresses of the node, worlds', () => {
+    const {kernel} = compiled(tablesOf(DUAL), facts);
+    expect(Object.fromEntries(decoded(kernel, 'cilium_lxc', lxcCodec).map(([address, {endpointId, host}]) => [address, host ? 'host' : endpointId]))).toEqual({
+      '10.1.5.10': 'host', '192.168.0.1': 'host', '10.98.0.1': 'host', 'fd00:1:5::10': 'host', 'fd00:98::1': 'host', '10.98.0.11': 1, 'fd00:98::11': 1, 'fd00:98::12': 2,
+    });
+    expect(decoded(kernel, 'cilium_ep_config', endpointConfigCodec).map(([id, config]) => [id, config?.ipv4, config?.ipv6])).toEqual([
+      [1, '10.98.0.11', 'fd00:98::11'], [2, null, 'fd00:98::12'],
+    ]);
+    expect(ipcache(kernel)).toMatchObject({
+      '0.0.0.0/0': '9 -', '::/0': '10 -', 'fd00:98:0:1::/64': '3 10.1.8.10', 'fd00:98::11/128': '256 -', 'fd00:98::12/128': '257 -', 'fd00:1:5::10/128': '1 -',
+    });
+    expect(ipcache(kernel)['2001:db8::/32']).toMatch(/^167772\d\d -$/);
+  });
+
+  test('routes, addresses, settings, exclusions and constants', () => {
+    const {kernel, findings} = compiled(tablesOf(DUAL), facts);
+    expect(findings).toEqual([]);
+    expect(kernel.routes.filter(({prefix}) => prefix.includes(':')).map(({prefix, source, scope, mtu}) => [prefix, source, scope, mtu])).toEqual([
+      ['fd00:98::/64', 'fd00:98::1', 'global', null], ['fd00:98:0:1::/64', 'fd00:98::1', 'global', 1450],
+    ]);
+    expect(kernel.links[0]?.addresses).toEqual(['10.98.0.1/32', 'fd00:98::1/128']);
+    expect([kernel.sysctls.get('net.ipv6.conf.all.forwarding'), kernel.sysctls.get('net.ipv6.conf.cilium_host.disable_ipv6')]).toEqual(['1', '0']);
+    expect(decoded(kernel, 'cilium_ipmasq_v6', ipmasq6Codec).map(([prefix]) => prefix)).toEqual(['fe80::/10']);
+    expect(['config_ipv6', 'config_masquerade6', 'config_world_ipv6', 'config_pod_cidr6_count'].map((name) => kernel.programConfig.get(name))).toEqual([1, 1, 10, 1]);
+  });
+
+  test.each([['the cluster', OPTIONS, undefined], ['this agent', {...OPTIONS, enableIpv6: false}, IPV6]] as const)('off in %s: nothing of it, anywhere', (_where, options, ipv6) => {
+    const {ipv6: _on, ...config} = {...CONFIG, podCidrs: ['10.98.0.0/24', 'fd00:98::/64'], ipv6: IPV6};
+    const tables = tablesOf([...DUAL, resource('node-config', 'node-config', {...config, ...(ipv6 === undefined ? {} : {ipv6})})]);
+    const {kernel, findings} = compiled(tables, {...facts, endpoints: FACTS.endpoints}, new CompileMemo(), options);
+    const keys = [...decoded(kernel, 'cilium_lxc', lxcCodec), ...decoded(kernel, 'cilium_ipcache', ipcacheCodec), ...decoded(kernel, 'cilium_ipmasq_v6', ipmasq6Codec)].map(([key]) => key);
+    expect(keys.filter((key) => key.includes(':'))).toEqual([]);
+    expect([...kernel.routes.map(({prefix}) => prefix), ...kernel.links.flatMap(({addresses}) => addresses)].filter((text) => text.includes(':'))).toEqual([]);
+    expect([...kernel.sysctls.keys()].filter((key) => key.includes('ipv6'))).toEqual([]);
+    expect(kernel.programConfig.get('config_ipv6')).toBe(0);
+    expect(ipcache(kernel)['0.0.0.0/0']).toBe('2 -');
+    expect(findings.map(({code}) => code)).toEqual(ipv6 === undefined ? [] : ['IPV6_OFF']);
   });
 });

@@ -47,21 +47,21 @@ export function compileNode(tables: NodeTables, facts: LocalFacts, options: Comp
     return content;
   });
   const endpoints = memo.endpoints.of('', [config, tables.ipcache, tables.endpoint, tables.policy, facts.endpoints, facts.links], () => compileEndpoints(input));
-  const masquerade = memo.masquerade.of('', [tables.masquerade], () => compileMasquerade(input));
+  const masquerade = memo.masquerade.of('', [config, tables.masquerade], () => compileMasquerade(input));
   const policy = compilePolicySlots(input, memo.policies);
   const programs = compilePrograms(input);
   for (const each of [memo.ipcache, memo.endpoints, memo.masquerade, memo.policies]) each.sweep();
   return {
     kernel: {
-      maps: new Map<keyof EndpointMaps | 'cilium_ipcache' | 'cilium_ipmasq_v4' | 'cilium_runtime_config', MapContent>([
+      maps: new Map<keyof EndpointMaps | 'cilium_ipcache' | 'cilium_ipmasq_v4' | 'cilium_ipmasq_v6' | 'cilium_runtime_config', MapContent>([
         ['cilium_ipcache', ipcache], ['cilium_lxc', endpoints.cilium_lxc], ['cilium_ep_config', endpoints.cilium_ep_config],
-        ['cilium_if_to_ep', endpoints.cilium_if_to_ep], ['cilium_ipmasq_v4', masquerade.content], ['cilium_runtime_config', compileRuntimeConfig(input)],
+        ['cilium_if_to_ep', endpoints.cilium_if_to_ep], ['cilium_ipmasq_v4', masquerade.content], ['cilium_ipmasq_v6', masquerade.content6], ['cilium_runtime_config', compileRuntimeConfig(input)],
       ]),
       policySlots: policy.slots,
       links: compileLinks(input), routes: compileRoutes(input), sysctls: compileSysctls(input), attachments: compileAttachments(input),
       programConfig: programs.config,
       speaker: single(tables, 'speaker') ?? NO_SPEAKER,
-      holds: masquerade.hold === null ? [] : [{map: 'cilium_ipmasq_v4', reason: masquerade.hold}],
+      holds: masquerade.hold === null ? [] : (['cilium_ipmasq_v4', 'cilium_ipmasq_v6'] as const).map((map) => ({map, reason: masquerade.hold ?? ''})),
     },
     findings: [...policy.findings, ...programs.findings],
     policies: policy.compiled,

@@ -1,10 +1,10 @@
 // cilium_lxc, cilium_ep_config, cilium_if_to_ep: the pods of this node, and its own addresses.
 
+import {maxLength} from '../../lib/core/ip.js';
 import {endpointConfigCodec, hostLxcEntry, ifToEndpointCodec, lxcCodec} from '../maps/endpoint.js';
-import {endpointOwner} from '../model/local.js';
-import {routerAddress} from '../model/pod-cidrs.js';
+import {endpointAddresses, endpointOwner} from '../model/local.js';
 import type {CompileInput} from './input.js';
-import {addressesOf, because, identityOf, isOurs, mapEntry} from './input.js';
+import {addressesOf, because, familyOf, identityOf, isActive, isOurs, mapEntry, routerAddresses} from './input.js';
 import type {MapContent, MapEntry} from './kernel-state.js';
 
 export interface EndpointMaps {
@@ -23,9 +23,9 @@ export function compileEndpoints(input: CompileInput): EndpointMaps {
     const identity = identityOf(input.tables, endpoint);
     const policy = input.tables.policy.get(String(identity))?.value;
     const common = {ifindex: endpoint.hostIfindex, mac: endpoint.mac, nodeMac: endpoint.hostMac, identity};
-    lxc.set(...mapEntry(lxcCodec, endpoint.ipv4, {...common, endpointId: endpoint.id, host: false}, blame));
+    for (const address of endpointAddresses(endpoint)) lxc.set(...mapEntry(lxcCodec, address, {...common, endpointId: endpoint.id, host: false}, blame));
     config.set(...mapEntry(endpointConfigCodec, endpoint.id, {
-      ...common, ipv4: endpoint.ipv4, ipv6: null, audit: false,
+      ...common, ipv4: endpoint.ipv4, ipv6: endpoint.ipv6, audit: false,
       ingressEnforced: policy?.ingressEnforced ?? true, egressEnforced: policy?.egressEnforced ?? true,
     }, blame));
     interfaces.set(...mapEntry(ifToEndpointCodec, endpoint.hostIfindex, endpoint.id, blame));
@@ -38,12 +38,12 @@ export function hostAddresses(input: CompileInput): ReadonlySet<string> {
   const addresses = new Set<string>([input.config.nodeAddress]);
   for (const link of input.facts.links.values()) {
     if (isOurs(link.name) || link.name === 'lo') continue;
-    for (const address of addressesOf(link)) addresses.add(address);
+    for (const address of [...addressesOf(link), ...addressesOf(link, 6)]) addresses.add(address);
   }
-  const router = routerAddress(input.config.podCidrs);
-  if (router !== null) addresses.add(router);
+  for (const router of routerAddresses(input)) addresses.add(router);
   for (const {value} of input.tables.ipcache.values()) {
-    if (value.local && value.prefix.endsWith('/32')) addresses.add(value.prefix.slice(0, -3));
+    const [address = '', length] = value.prefix.split('/');
+    if (value.local && Number(length) === maxLength(familyOf(address))) addresses.add(address);
   }
-  return addresses;
+  return new Set([...addresses].filter((address) => isActive(input, address)));
 }

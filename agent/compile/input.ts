@@ -1,11 +1,13 @@
 // What every compile step reads, and the words they share.
 
-import type {NodeConfigResource, ResourceKind, ResourceName} from '../../lib/desired/node-state.js';
+import type {Family} from '../../lib/core/ip.js';
+import type {NodeConfigResource, NodeIpv6, ResourceKind, ResourceName} from '../../lib/desired/node-state.js';
 import type {NodeTables} from '../../lib/desired/tables.js';
-import {IDENTITY_INIT} from '../../lib/domain/identity.js';
-import type {IdentityId} from '../../lib/domain/identity.js';
+import {DUAL_STACK, hasFamily, IDENTITY_INIT, IPV4_ONLY} from '../../lib/domain/identity.js';
+import type {Families, IdentityId} from '../../lib/domain/identity.js';
 import type {LocalEndpoint, LocalFacts, LocalLink} from '../model/local.js';
 import {endpointOwner} from '../model/local.js';
+import {routerAddress} from '../model/pod-cidrs.js';
 import {toHex} from '../maps/layout.js';
 import type {MapCodec} from '../maps/layout.js';
 import type {MapContent, MapEntry} from './kernel-state.js';
@@ -22,6 +24,8 @@ export interface CompileOptions {
   readonly captureBytes: number;
   /** 0 = that of the uplinks. */
   readonly mtu: number;
+  /** Whether the maps of IPv6 have room: without, the cluster's IPv6 is off on this node. */
+  readonly enableIpv6: boolean;
 }
 
 export interface CompileInput {
@@ -70,9 +74,43 @@ export function isOurs(name: string): boolean {
   return name.startsWith('cilium_') || name.startsWith('lxc');
 }
 
-/** Without lengths; IPv4. */
-export function addressesOf(link: LocalLink): readonly string[] {
-  return link.addresses.map((text) => text.slice(0, text.indexOf('/'))).filter((text) => !text.includes(':'));
+/** Without lengths. Addresses of a link alone are nobody's to name. */
+export function addressesOf(link: LocalLink, family: Family = 4): readonly string[] {
+  return link.addresses.map((text) => text.slice(0, text.indexOf('/'))).filter((text) => familyOf(text) === family && !text.startsWith('fe80:'));
+}
+
+export function familyOf(text: string): Family {
+  return text.includes(':') ? 6 : 4;
+}
+
+type FamilyInput = Pick<CompileInput, 'config' | 'options'>;
+
+/** Null: IPv6 is off, in the cluster or here. */
+export function ipv6Of({config, options}: FamilyInput): NodeIpv6 | null {
+  return options.enableIpv6 ? config.ipv6 ?? null : null;
+}
+
+/** Families that this node takes part in. */
+export function familiesOf(input: FamilyInput): Families {
+  return ipv6Of(input) === null ? IPV4_ONLY : DUAL_STACK;
+}
+
+export function isActive(input: FamilyInput, text: string): boolean {
+  return hasFamily(familiesOf(input), familyOf(text));
+}
+
+/** The node's PodCIDRs, without those of a family that is off. */
+export function activePodCidrs(input: FamilyInput): readonly string[] {
+  return input.config.podCidrs.filter((cidr) => isActive(input, cidr));
+}
+
+export function podCidrsOf(input: FamilyInput, family: Family): readonly string[] {
+  return activePodCidrs(input).filter((cidr) => familyOf(cidr) === family);
+}
+
+/** The CiliumInternalIP of each family, IPv4 first. */
+export function routerAddresses(input: FamilyInput): readonly string[] {
+  return ([4, 6] as const).map((family) => routerAddress(podCidrsOf(input, family), family)).filter((address) => address !== null);
 }
 
 export function deviceMtu(input: Pick<CompileInput, 'config' | 'facts' | 'options'>): number {

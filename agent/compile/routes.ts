@@ -1,17 +1,19 @@
 // Routes of this node: its PodCIDRs, and in tunnel mode those of the others, lead to cilium_host. Native routing leaves the others to the fabric.
 
-import {routerAddress} from '../model/pod-cidrs.js';
+import type {Family} from '../../lib/core/ip.js';
 import type {CompileInput} from './input.js';
-import {routeMtu} from './input.js';
+import {familyOf, podCidrsOf, routeMtu, routerAddresses} from './input.js';
 import type {RouteSpec} from './kernel-state.js';
 
 export const HOST_DEVICE = 'cilium_host';
 
 export function compileRoutes(input: CompileInput): RouteSpec[] {
-  const router = routerAddress(input.config.podCidrs);
-  if (router === null) return [];
-  const local = input.config.podCidrs.filter(isIPv4);
-  const remote = input.config.routingMode === 'tunnel' ? remotePodCidrs(input) : [];
+  return routerAddresses(input).flatMap((router) => routesOf(input, familyOf(router), router));
+}
+
+function routesOf(input: CompileInput, family: Family, router: string): RouteSpec[] {
+  const local = podCidrsOf(input, family);
+  const remote = input.config.routingMode === 'tunnel' ? remotePodCidrs(input, family) : [];
   const mtu = input.config.routingMode === 'tunnel' ? routeMtu(input) : null;
   return [
     ...local.map((prefix) => podRoute(prefix, router, null)),
@@ -19,18 +21,15 @@ export function compileRoutes(input: CompileInput): RouteSpec[] {
   ];
 }
 
+/** IPv6 routes have no scope. */
 function podRoute(prefix: string, router: string, mtu: number | null): RouteSpec {
-  return {prefix, device: HOST_DEVICE, via: null, source: router, scope: 'link', mtu};
+  return {prefix, device: HOST_DEVICE, via: null, source: router, scope: familyOf(prefix) === 4 ? 'link' : 'global', mtu};
 }
 
-function remotePodCidrs(input: CompileInput): string[] {
+function remotePodCidrs(input: CompileInput, family: Family): string[] {
   const found = new Set<string>();
   for (const {value} of input.tables.node.values()) {
-    if (value.name !== input.config.nodeName) for (const prefix of value.podCidrs) if (isIPv4(prefix)) found.add(prefix);
+    if (value.name !== input.config.nodeName) for (const prefix of value.podCidrs) if (familyOf(prefix) === family) found.add(prefix);
   }
   return [...found];
-}
-
-function isIPv4(prefix: string): boolean {
-  return !prefix.includes(':');
 }

@@ -246,6 +246,8 @@ function decodeVxlan(data: Attributes): Link['vxlan'] {
 }
 
 const IFA = {ADDRESS: 1, LOCAL: 2} as const;
+/** Usable at once: nobody else can have what we give out. */
+const IFA_F_NODAD = 0x02;
 
 /** struct ifaddrmsg. An empty query lists all. */
 export function encodeAddressQuery(ifindex: number): Uint8Array {
@@ -254,7 +256,7 @@ export function encodeAddressQuery(ifindex: number): Uint8Array {
 
 export function encodeAddress(ifindex: number, text: string): Uint8Array {
   const {address: ip, length} = interfaceAddress(text);
-  return new Payload().u8(familyNumber(ip.family)).u8(length).u8(0).u8(0).u32(ifindex)
+  return new Payload().u8(familyNumber(ip.family)).u8(length).u8(ip.family === 6 ? IFA_F_NODAD : 0).u8(0).u32(ifindex)
     .attribute(IFA.LOCAL, ip.bytes).attribute(IFA.ADDRESS, ip.bytes).bytes();
 }
 

@@ -15,7 +15,9 @@ export interface LocalEndpoint {
   /** Pod side, then host side. */
   readonly mac: string;
   readonly hostMac: string;
-  readonly ipv4: string;
+  /** Null = the node has no PodCIDR of the family. One of the two is there. */
+  readonly ipv4: string | null;
+  readonly ipv6: string | null;
   readonly namespace: string;
   readonly name: string;
   readonly uid: string;
@@ -38,6 +40,11 @@ export interface LocalFacts {
   readonly links: ReadonlyMap<string, LocalLink>;
   /** Numbers of local-scope identities by prefix. */
   readonly localIdentities: ReadonlyMap<string, IdentityId>;
+}
+
+/** Of both families, IPv4 first. */
+export function endpointAddresses({ipv4, ipv6}: Pick<LocalEndpoint, 'ipv4' | 'ipv6'>): readonly string[] {
+  return [ipv4, ipv6].filter((address) => address !== null);
 }
 
 export function endpointOwner(endpoint: LocalEndpoint): string {

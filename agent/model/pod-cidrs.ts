@@ -1,12 +1,12 @@
 // What follows from a node's PodCIDRs.
 
-import {addressAt, contains, formatAddress, parseAddress, parsePrefix, prefixOf} from '../../lib/core/ip.js';
+import {addressAt, contains, formatAddress, maxLength, parseAddress, parsePrefix, prefixOf, type Family} from '../../lib/core/ip.js';
 
-/** The CiliumInternalIP: first address of the first IPv4 PodCIDR that has room for pods. Null without one. */
-export function routerAddress(podCidrs: readonly string[]): string | null {
+/** The CiliumInternalIP: first address of the first PodCIDR of the family that has room for pods. Null without one. */
+export function routerAddress(podCidrs: readonly string[], family: Family = 4): string | null {
   for (const text of podCidrs) {
     const prefix = parsePrefix(text);
-    if (prefix === null || prefix.family !== 4 || prefix.length > 30) continue;
+    if (prefix === null || prefix.family !== family || prefix.length > maxLength(family) - 2) continue;
     const first = addressAt(prefix, 1);
     return first === null ? null : formatAddress(first);
   }

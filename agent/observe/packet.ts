@@ -1,5 +1,7 @@
 // The first bytes of a captured packet: addresses, protocol, ports. Whatever the bytes are, it answers or says null.
 
+import {formatAddress} from '../../lib/core/ip.js';
+
 export interface PacketSummary {
   readonly source: string;
   readonly destination: string;
@@ -12,25 +14,72 @@ export interface PacketSummary {
 
 const ETHERNET_BYTES = 14;
 const ETHERTYPE_IPV4 = 0x0800;
-const [ICMP, TCP, UDP, SCTP] = [1, 6, 17, 132];
+const ETHERTYPE_IPV6 = 0x86dd;
+const IPV4_BYTES = 20;
+const IPV6_BYTES = 40;
+const [ICMP, TCP, UDP, ICMPV6, SCTP] = [1, 6, 17, 58, 132];
+const [HOP_BY_HOP, ROUTING, FRAGMENT, AUTHENTICATION, DESTINATION] = [0, 43, 44, 51, 60];
+const EXTENSIONS_MAX = 4;
 
-/** Null when it is not IPv4 in Ethernet. */
+/** What the IP headers say, and where the next one begins. */
+interface Network {
+  readonly source: string;
+  readonly destination: string;
+  readonly protocol: number;
+  readonly payload: number;
+  readonly isLaterFragment: boolean;
+}
+
+/** Null when it is not IP in Ethernet. */
 export function summarisePacket(bytes: Uint8Array): PacketSummary | null {
-  if (bytes.length < ETHERNET_BYTES + 20) return null;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (view.getUint16(12) !== ETHERTYPE_IPV4 || view.getUint8(14) >> 4 !== 4) return null;
-  const headerBytes = (view.getUint8(ETHERNET_BYTES) & 0xf) * 4;
-  const payload = ETHERNET_BYTES + headerBytes;
-  const protocol = view.getUint8(ETHERNET_BYTES + 9);
-  const isLaterFragment = (view.getUint16(ETHERNET_BYTES + 6) & 0x1fff) !== 0;
+  const network = networkOf(bytes);
+  if (network === null) return null;
+  const {payload, isLaterFragment, ...ends} = network;
+  const {protocol} = ends;
+  const view = viewOf(bytes);
   const hasPorts = (protocol === TCP || protocol === UDP || protocol === SCTP) && !isLaterFragment && bytes.length >= payload + 4;
+  const hasType = (protocol === ICMP || protocol === ICMPV6) && !isLaterFragment && bytes.length > payload;
   return {
-    source: ipv4At(bytes, ETHERNET_BYTES + 12), destination: ipv4At(bytes, ETHERNET_BYTES + 16), protocol,
-    sourcePort: hasPorts ? view.getUint16(payload) : 0, destinationPort: hasPorts ? view.getUint16(payload + 2) : 0,
-    icmpType: protocol === ICMP && !isLaterFragment && bytes.length > payload ? view.getUint8(payload) : null,
+    ...ends, sourcePort: hasPorts ? view.getUint16(payload) : 0, destinationPort: hasPorts ? view.getUint16(payload + 2) : 0,
+    icmpType: hasType ? view.getUint8(payload) : null,
   };
 }
 
-function ipv4At(bytes: Uint8Array, offset: number): string {
-  return bytes.subarray(offset, offset + 4).join('.');
+function networkOf(bytes: Uint8Array): Network | null {
+  if (bytes.length < ETHERNET_BYTES + IPV4_BYTES) return null;
+  const view = viewOf(bytes);
+  const version = view.getUint8(ETHERNET_BYTES) >> 4;
+  if (view.getUint16(12) === ETHERTYPE_IPV4 && version === 4) return ipv4Of(bytes, view);
+  if (view.getUint16(12) === ETHERTYPE_IPV6 && version === 6 && bytes.length >= ETHERNET_BYTES + IPV6_BYTES) return ipv6Of(bytes, view);
+  return null;
+}
+
+function ipv4Of(bytes: Uint8Array, view: DataView): Network {
+  const address = (at: number): string => formatAddress({family: 4, bytes: bytes.subarray(at, at + 4)});
+  return {
+    source: address(ETHERNET_BYTES + 12), destination: address(ETHERNET_BYTES + 16), protocol: view.getUint8(ETHERNET_BYTES + 9),
+    payload: ETHERNET_BYTES + (view.getUint8(ETHERNET_BYTES) & 0xf) * 4, isLaterFragment: (view.getUint16(ETHERNET_BYTES + 6) & 0x1fff) !== 0,
+  };
+}
+
+function ipv6Of(bytes: Uint8Array, view: DataView): Network {
+  const address = (at: number): string => formatAddress({family: 6, bytes: bytes.subarray(at, at + 16)});
+  const ends = {source: address(ETHERNET_BYTES + 8), destination: address(ETHERNET_BYTES + 24)};
+  let protocol = view.getUint8(ETHERNET_BYTES + 6);
+  let payload = ETHERNET_BYTES + IPV6_BYTES;
+  let isLaterFragment = false;
+  for (let i = 0; i < EXTENSIONS_MAX && bytes.length >= payload + 8; i++) {
+    const units = view.getUint8(payload + 1);
+    if (protocol === FRAGMENT) isLaterFragment = (view.getUint16(payload + 2) & 0xfff8) !== 0;
+    else if (protocol !== HOP_BY_HOP && protocol !== ROUTING && protocol !== AUTHENTICATION && protocol !== DESTINATION) break;
+    const length = protocol === FRAGMENT ? 8 : protocol === AUTHENTICATION ? (units + 2) * 4 : (units + 1) * 8;
+    protocol = view.getUint8(payload);
+    payload += length;
+    if (isLaterFragment) break;
+  }
+  return {...ends, protocol, payload, isLaterFragment};
+}
+
+function viewOf(bytes: Uint8Array): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
 }

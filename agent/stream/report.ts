@@ -18,7 +18,7 @@ export function ackMessage(sequence: number, version: string, errors: readonly A
 }
 
 export function nodeMessage(report: NodeReport): AgentMessage {
-  return {nodeReport: {...report, routerAddress: report.routerAddress ?? '', devices: [...report.devices], addresses: [...report.addresses], features: [...report.features]}};
+  return {nodeReport: {...report, routerAddress: report.routerAddress ?? '', routerAddress6: report.routerAddress6 ?? '', devices: [...report.devices], addresses: [...report.addresses], features: [...report.features]}};
 }
 
 export function endpointMessage(report: PodReport): AgentMessage {

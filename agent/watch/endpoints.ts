@@ -41,7 +41,7 @@ export class EndpointTable {
   /** `exists` says whether an endpoint's link is still there; those that are not are forgotten and returned. */
   async restore(exists: (endpoint: LocalEndpoint) => boolean): Promise<readonly LocalEndpoint[]> {
     const stored = await readSealed(this.#options.path, this.#log);
-    const known = (Array.isArray(stored) ? stored : []).filter(isEndpoint);
+    const known = (Array.isArray(stored) ? stored : []).map(withFamilies).filter(isEndpoint);
     const kept = known.filter((endpoint) => endpoint.state === 'ready' && exists(endpoint));
     this.#endpoints = new Map(kept.map((endpoint) => [endpoint.id, endpoint]));
     this.#nextId = Math.max(0, ...this.#endpoints.keys()) + 1;
@@ -101,10 +101,20 @@ export class EndpointTable {
   }
 }
 
-const TEXTS = ['containerId', 'containerIfname', 'netns', 'hostIfname', 'mac', 'hostMac', 'ipv4', 'namespace', 'name', 'uid', 'state'] as const;
+const TEXTS = ['containerId', 'containerIfname', 'netns', 'hostIfname', 'mac', 'hostMac', 'namespace', 'name', 'uid', 'state'] as const;
+
+/** What was written before endpoints had two families names one. */
+function withFamilies(value: unknown): unknown {
+  return value !== null && typeof value === 'object' ? {ipv4: null, ipv6: null, ...value} : value;
+}
+
+function isAddressOrNull(value: unknown): boolean {
+  return value === null || typeof value === 'string';
+}
 
 function isEndpoint(value: unknown): value is LocalEndpoint {
   if (value === null || typeof value !== 'object') return false;
   const record = value as Readonly<Record<string, unknown>>;
+  if (!isAddressOrNull(record['ipv4']) || !isAddressOrNull(record['ipv6'])) return false;
   return Number.isInteger(record['id']) && Number.isInteger(record['hostIfindex']) && TEXTS.every((member) => typeof record[member] === 'string');
 }

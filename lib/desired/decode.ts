@@ -138,6 +138,7 @@ const KINDS: Readonly<Record<ResourceKind, KindShape>> = {
     shape: object({
       nodeName: text, routingMode: oneOf('native', 'tunnel'), podCidrs: list(prefix), nodeAddress: address4, ipv4NativeRoutingCidr: nullable(prefix),
       enableIPv4Masquerade: flag, tunnelPort: integer(1, 0xffff), clusterName: text,
+      ipv6: optional(object({nativeRoutingCidr: nullable(prefix), enableMasquerade: flag})),
     }),
     keyOf: () => 'node-config',
   },

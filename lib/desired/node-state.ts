@@ -89,6 +89,14 @@ export interface NodeConfigResource {
   readonly enableIPv4Masquerade: boolean;
   readonly tunnelPort: number;
   readonly clusterName: string;
+  /** Absent: IPv6 is off, whatever prefixes and addresses there are of it. */
+  readonly ipv6?: NodeIpv6;
+}
+
+export interface NodeIpv6 {
+  /** As its IPv4 twin. */
+  readonly nativeRoutingCidr: string | null;
+  readonly enableMasquerade: boolean;
 }
 
 /** What each kind of resource holds. */

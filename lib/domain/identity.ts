@@ -31,6 +31,7 @@ export interface Families {
 }
 
 export const IPV4_ONLY: Families = {ipv4: true, ipv6: false};
+export const DUAL_STACK: Families = {ipv4: true, ipv6: true};
 
 export function hasFamily(families: Families, family: 4 | 6): boolean {
   return family === 4 ? families.ipv4 : families.ipv6;

@@ -14,6 +14,8 @@ export interface NodeReport {
   /** Of the devices, without lengths. */
   readonly addresses: readonly string[];
   readonly routerAddress: string | null;
+  /** Only while IPv6 is on. */
+  readonly routerAddress6?: string;
   readonly routerMac: string;
   readonly kernel: string;
   /** Names of what is available. */

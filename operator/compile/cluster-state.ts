@@ -11,6 +11,7 @@ import type {Endpoint} from './endpoints.js';
 import {hasConditions, validity, type Enforcement} from './enforcement.js';
 import type {CompiledChanges, Compiler} from './graph.js';
 import type {LbStatusChanges, LbStatuses} from './lb-ipam.js';
+import {routerAddresses} from './ipcache.js';
 import {nodeView} from './nodes.js';
 
 /** Kept incrementally; every `state` is an immutable snapshot whose parts are the same objects until they change. */
@@ -181,11 +182,11 @@ function enforcementState(enforced: boolean | undefined): {enforcing: boolean; s
 function ciliumNode(tables: Tables, name: string): DesiredCiliumNode | null {
   const view = nodeView(tables, name);
   if (view === null) return null;
-  const {fact, routerAddress} = view;
+  const {fact} = view;
   return {
     name, nodeUid: fact.uid, labels: fact.labels,
     spec: {
-      addresses: [...fact.addresses, ...(routerAddress === null ? [] : [{type: 'CiliumInternalIP', ip: routerAddress}])],
+      addresses: [...fact.addresses, ...routerAddresses(view).map((ip) => ({type: 'CiliumInternalIP', ip}))],
       ipam: {podCIDRs: fact.podCidrs},
     },
   };

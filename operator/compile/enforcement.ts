@@ -73,7 +73,7 @@ export class Enforcement {
       }
       const selectors = new Set(fact.rules.flatMap((rule) => rule.peers.map(selectorId)));
       const status = this.#tracked.get(key)?.status ?? null;
-      this.#tracked.set(key, {fact, selectors, prefixes: new Set(knownPrefixes(fact.rules)), revision, reached: new Set(), announced: fact.rejections.length > 0, status});
+      this.#tracked.set(key, {fact, selectors, prefixes: new Set(knownPrefixes(fact.rules, {families: this.#parts.compiler.families})), revision, reached: new Set(), announced: fact.rejections.length > 0, status});
       this.#pending.add(key);
     }
     for (const subject of changes.subjects) for (const key of this.#parts.compiler.policies.compiled.get(subject)?.objects ?? []) touched.add(key);

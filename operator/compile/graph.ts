@@ -9,7 +9,7 @@ import {deepEqual} from '../../lib/core/equal.js';
 import {parsePrefix, type Prefix} from '../../lib/core/ip.js';
 import {gone, type DesiredChanges, type ResourceChange} from '../../lib/desired/changes.js';
 import {resource} from '../../lib/desired/diff.js';
-import type {IdentityId} from '../../lib/domain/identity.js';
+import type {Families, IdentityId} from '../../lib/domain/identity.js';
 import {Labels} from '../../lib/domain/labels.js';
 import type {LabelFilter} from '../../lib/domain/label-filter.js';
 import type {EnforcementMode} from '../../lib/domain/policy.js';
@@ -23,7 +23,7 @@ import {Identities} from './identities.js';
 import {claimOf, hostPrefix, IpCache, ipCacheEntry, nodeClaims, type Claim, type NodeView} from './ipcache.js';
 import {compileMasquerade} from './masquerade.js';
 import {NodeLayers} from './node-layers.js';
-import {nodeResource, nodeView, type NodeOptions} from './nodes.js';
+import {familiesOf, nodeResource, nodeView, type NodeOptions} from './nodes.js';
 import {PodRecords} from './pod-records.js';
 import {Policies, type SubjectChange} from './policy.js';
 import {Sources} from './sources.js';
@@ -48,6 +48,7 @@ export interface CompiledChanges extends DesiredChanges {
 const NO_PREFIXES: ReadonlySet<string> = new Set();
 
 export class Compiler {
+  readonly families: Families;
   readonly identities: Identities;
   readonly endpoints: Endpoints;
   readonly policies: Policies;
@@ -55,7 +56,7 @@ export class Compiler {
   readonly #options: CompileOptions;
   readonly #records = new PodRecords();
   readonly #sources: Sources;
-  readonly #members = new SelectorMembers();
+  readonly #members: SelectorMembers;
   readonly #ipcache = new IpCache();
   readonly #layers: NodeLayers;
   readonly #views = new Map<string, NodeView>();
@@ -67,10 +68,13 @@ export class Compiler {
 
   constructor(options: CompileOptions) {
     this.#options = options;
+    this.families = familiesOf(options);
+    this.#members = new SelectorMembers(this.families);
     this.identities = new Identities(options, {records: this.#records});
     this.endpoints = new Endpoints({records: this.#records});
     this.#sources = new Sources({clusterName: options.clusterName});
     this.policies = new Policies({
+      families: this.families,
       mode: options.enforcement, allowLocalhost: options.allowLocalhost, meanings: this.#sources.meanings,
       candidates: (anchor) => this.#members.candidates(anchor),
     });
@@ -144,7 +148,7 @@ export class Compiler {
     for (const prefix of this.#external) if (!external.has(prefix)) this.#members.setPrefix(prefix, null);
     const claims = new Map<string, Claim>();
     for (const prefix of external) {
-      const labels = ['reserved:kube-apiserver', ...prefixLabels(prefix)].sort();
+      const labels = ['reserved:kube-apiserver', ...prefixLabels(prefix, this.families)].sort();
       this.#members.setPrefix(prefix, Labels.parse(labels));
       claims.set(prefix, claimOf('external', 'apiserver', {prefix, identity: null, labels, tunnelEndpoint: null, local: false}));
     }
@@ -231,7 +235,7 @@ export class Compiler {
     // What was or is an API server's address is labelled as such, and by policies otherwise.
     for (const prefix of new Set([...prefixes, ...externalBefore])) {
       if (this.#external.has(prefix)) continue;
-      this.#members.setPrefix(prefix, this.policies.isPrefixInUse(prefix) ? Labels.parse(prefixLabels(prefix)) : null);
+      this.#members.setPrefix(prefix, this.policies.isPrefixInUse(prefix) ? Labels.parse(prefixLabels(prefix, this.families)) : null);
     }
     for (const {id, peer, users} of selectors) {
       if (users > 0) this.#members.track(id, peer);
@@ -253,7 +257,7 @@ export class Compiler {
     if (changed.masquerade === undefined && this.#masquerade) return;
     this.#masquerade = true;
     const [fact = null] = tables.masquerade.values();
-    shared.push(compileMasquerade(fact));
+    shared.push(compileMasquerade(fact, this.families));
   }
 }
 

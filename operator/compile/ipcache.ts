@@ -140,19 +140,24 @@ export function ipCacheEntry(prefix: string, identity: IdentityId, tunnelEndpoin
 export interface NodeView {
   readonly fact: NodeFact;
   readonly routerAddress: string | null;
+  readonly routerAddress6: string | null;
   /** First InternalIP; empty when the node has none. */
   readonly address: string;
+}
+
+export function routerAddresses({routerAddress, routerAddress6}: NodeView): readonly string[] {
+  return [routerAddress, routerAddress6].filter((address) => address !== null);
 }
 
 /** What other nodes hold of `node`: its addresses, its router address behind the tunnel, its PodCIDRs. */
 export function nodeClaims(view: NodeView, options: {readonly tunnel: boolean; readonly apiServers: ReadonlySet<string>}): Map<string, Claim> {
   const claims = new Map<string, Claim>();
-  const {fact, routerAddress, address} = view;
+  const {fact, address} = view;
   const put = (kind: Claim['kind'], entry: IpCacheResource): void => void claims.set(entry.prefix, claimOf(kind, fact.name, entry));
   const tunnelEndpoint = options.tunnel && address !== '' ? address : null;
   for (const cidr of fact.podCidrs) put('fallback', ipCacheEntry(cidr, IDENTITY_UNMANAGED, tunnelEndpoint));
   const identity = fact.addresses.some(({ip}) => options.apiServers.has(ip)) ? IDENTITY_KUBE_APISERVER : IDENTITY_REMOTE_NODE;
-  if (routerAddress !== null) put('node', ipCacheEntry(hostPrefix(routerAddress), identity, tunnelEndpoint));
+  for (const router of routerAddresses(view)) put('node', ipCacheEntry(hostPrefix(router), identity, tunnelEndpoint));
   for (const {ip} of fact.addresses) put('node', ipCacheEntry(hostPrefix(ip), identity, null));
   return claims;
 }

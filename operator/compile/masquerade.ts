@@ -3,6 +3,7 @@
 import {comparePrefixes, formatPrefix, parsePrefix, type Prefix} from '../../lib/core/ip.js';
 import {resource} from '../../lib/desired/diff.js';
 import type {Resource} from '../../lib/desired/node-state.js';
+import {hasFamily, type Families} from '../../lib/domain/identity.js';
 import type {MasqueradeFact} from '../model/facts.js';
 
 /** What applies without a ConfigMap, or with an empty one (RFC 6890 and friends; Cilium's list). */
@@ -11,25 +12,27 @@ const DEFAULT_CIDRS = [
   '198.18.0.0/15', '198.51.100.0/24', '203.0.113.0/24', '240.0.0.0/4',
 ];
 const LINK_LOCAL = '169.254.0.0/16';
+const LINK_LOCAL_IPV6 = 'fe80::/10';
 
 export const MASQUERADE_KEY = 'masquerade';
 
-export function compileMasquerade(fact: MasqueradeFact | null): Resource {
+/** Prefixes of a family that is off are left out. */
+export function compileMasquerade(fact: MasqueradeFact | null, families: Families): Resource {
   if (fact === null || fact.kind === 'defaults') {
-    return resource('masquerade', MASQUERADE_KEY, {hold: null, nonMasqueradeCidrs: canonical([...DEFAULT_CIDRS, LINK_LOCAL]), source: 'defaults'});
+    return resource('masquerade', MASQUERADE_KEY, {hold: null, nonMasqueradeCidrs: canonical([...DEFAULT_CIDRS, LINK_LOCAL, LINK_LOCAL_IPV6], families), source: 'defaults'});
   }
   if (fact.kind === 'broken') {
     return resource('masquerade', MASQUERADE_KEY, {hold: {reason: fact.reason}, nonMasqueradeCidrs: [], source: 'configmap'});
   }
-  const cidrs = fact.masqueradeLinkLocal ? fact.cidrs : [...fact.cidrs, LINK_LOCAL];
-  return resource('masquerade', MASQUERADE_KEY, {hold: null, nonMasqueradeCidrs: canonical(cidrs), source: 'configmap'});
+  const cidrs = [...fact.cidrs, ...(fact.masqueradeLinkLocal ? [] : [LINK_LOCAL]), ...(fact.masqueradeLinkLocalIpv6 ? [] : [LINK_LOCAL_IPV6])];
+  return resource('masquerade', MASQUERADE_KEY, {hold: null, nonMasqueradeCidrs: canonical(cidrs, families), source: 'configmap'});
 }
 
-function canonical(cidrs: readonly string[]): string[] {
+function canonical(cidrs: readonly string[], families: Families): string[] {
   const prefixes = new Map<string, Prefix>();
   for (const cidr of cidrs) {
     const prefix = parsePrefix(cidr);
-    if (prefix !== null) prefixes.set(formatPrefix(prefix), prefix);
+    if (prefix !== null && hasFamily(families, prefix.family)) prefixes.set(formatPrefix(prefix), prefix);
   }
   return [...prefixes].sort(([, a], [, b]) => comparePrefixes(a, b)).map(([text]) => text);
 }

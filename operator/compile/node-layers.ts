@@ -12,7 +12,7 @@ import {Labels} from '../../lib/domain/labels.js';
 import {matcherOf, type SelectorMembers} from '../../lib/policy/members.js';
 import {gone, type LayerChange, type ResourceChange} from '../../lib/desired/changes.js';
 import {endpointResource, type EndpointChange} from './endpoints.js';
-import {hostPrefix, ipCacheEntry, type IpCache, type IpCacheChange, type NodeView} from './ipcache.js';
+import {hostPrefix, ipCacheEntry, routerAddresses, type IpCache, type IpCacheChange, type NodeView} from './ipcache.js';
 import {nodeConfigResource, type NodeOptions} from './nodes.js';
 import {Roster, type PodRecord} from './pod-records.js';
 import type {CompiledSubject, Policies, SelectorUse, SubjectChange} from './policy.js';
@@ -315,7 +315,7 @@ function subjectOf(held: Resource | null): IdentityId | null {
 
 /** Entries of the node itself that other nodes hold differently. */
 function* ownEntries(view: NodeView, options: NodeOptions): Generator<Resource> {
-  const own = [...view.fact.addresses.map(({ip}) => ip), ...(view.routerAddress === null ? [] : [view.routerAddress])];
+  const own = [...view.fact.addresses.map(({ip}) => ip), ...routerAddresses(view)];
   for (const address of own) {
     const prefix = hostPrefix(address);
     yield resource('ipcache', prefix, {...ipCacheEntry(prefix, IDENTITY_HOST, null), local: true});

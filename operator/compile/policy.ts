@@ -5,7 +5,7 @@ import {deepEqual} from '../../lib/core/equal.js';
 import {RefCount} from '../../lib/core/refcount.js';
 import {resource} from '../../lib/desired/diff.js';
 import type {Resource} from '../../lib/desired/node-state.js';
-import {IDENTITY_INIT, RESERVED_IDENTITIES, type IdentityId} from '../../lib/domain/identity.js';
+import {IDENTITY_INIT, RESERVED_IDENTITIES, type Families, type IdentityId} from '../../lib/domain/identity.js';
 import {Labels} from '../../lib/domain/labels.js';
 import type {EnforcementMode, Members, Peer, PeerSource, Rule, SelectorId, SubjectPolicy} from '../../lib/domain/policy.js';
 import {matches} from '../../lib/domain/selector.js';
@@ -51,6 +51,7 @@ export interface PolicyOptions {
   readonly mode: EnforcementMode;
   readonly allowLocalhost: boolean;
   readonly meanings: Meanings;
+  readonly families: Families;
   /** Identities that may have what the anchor says. */
   readonly candidates: (anchor: Anchor) => Iterable<IdentityId>;
 }
@@ -229,7 +230,7 @@ export class Policies {
     for (const use of after?.selectors ?? []) use.users++;
     for (const prefix of after?.prefixes ?? NO_PREFIXES) {
       if (!this.#prefixUse.acquire(prefix)) continue;
-      this.#prefixEntries.set(prefix, prefixEntry(prefix));
+      this.#prefixEntries.set(prefix, prefixEntry(prefix, this.#options.families));
       this.#prefixChanges.add(prefix);
     }
     for (const use of before?.selectors ?? []) {
@@ -256,9 +257,9 @@ export class Policies {
         prefixed ||= rule.prefixed;
       }
     }
-    const {mode, allowLocalhost, meanings} = this.#options;
+    const {mode, allowLocalhost, meanings, families} = this.#options;
     const policy = {subject: id, ...resolvePrepared(rules, {mode: modeOfSubject(mode, labels), allowLocalhost})};
-    const prefixes = prefixed ? knownPrefixes(rules.map(({rule}) => rule), {meanings}) : NO_PREFIXES;
+    const prefixes = prefixed ? knownPrefixes(rules.map(({rule}) => rule), {meanings, families}) : NO_PREFIXES;
     if (before !== null && deepEqual(before.policy, policy)) return {...before, prefixes, objects: [...objects]};
     const selectors = Array.from(peersOf(rules, policy), ({id: selector, peer}) => this.#use(selector, peer));
     return {id, policy, selectors, prefixes, objects: [...objects], resource: resource('policy', String(id), policy)};
@@ -278,6 +279,6 @@ function namesSource({peers}: Rule): boolean {
   return peers.some((peer) => peer.kind === 'named');
 }
 
-function prefixEntry(prefix: string): Resource {
-  return resource('ipcache', prefix, {prefix, identity: null, labels: prefixLabels(prefix), tunnelEndpoint: null, local: false});
+function prefixEntry(prefix: string, families: Families): Resource {
+  return resource('ipcache', prefix, {prefix, identity: null, labels: prefixLabels(prefix, families), tunnelEndpoint: null, local: false});
 }

@@ -69,6 +69,7 @@ export interface CiliumNodeFact {
   readonly name: string;
   /** CiliumInternalIP. */
   readonly routerAddress: string | null;
+  readonly routerAddress6?: string;
   /** Prefixes of CiliumPodIPPools that the node was given, canonical. */
   readonly pools: readonly {readonly pool: string; readonly prefix: string}[];
 }
@@ -87,7 +88,7 @@ export interface PolicyFact {
 /** The ConfigMap `ip-masq-agent`. `broken`: keep what is installed. */
 export type MasqueradeFact =
   | {readonly kind: 'defaults'}
-  | {readonly kind: 'configured'; readonly cidrs: readonly string[]; readonly masqueradeLinkLocal: boolean}
+  | {readonly kind: 'configured'; readonly cidrs: readonly string[]; readonly masqueradeLinkLocal: boolean; readonly masqueradeLinkLocalIpv6: boolean}
   | {readonly kind: 'broken'; readonly object: ObjectRef; readonly reason: string};
 
 export type CidrGroupFact = CidrGroup;

@@ -56,10 +56,12 @@ function decodeAck(ack: stentor.v1.Ack.$Properties): AckMessage {
 }
 
 function decodeNode(report: stentor.v1.NodeReport.$Properties): NodeReport {
+  const [router6] = canonical([report.routerAddress6 ?? '']);
   return {
     devices: (report.devices ?? []).slice(0, ITEMS_MAX).map(cut),
     addresses: canonical(report.addresses),
     routerAddress: canonical([report.routerAddress ?? ''])[0] ?? null,
+    ...(router6 === undefined ? {} : {routerAddress6: router6}),
     routerMac: cut(report.routerMac),
     kernel: cut(report.kernel),
     features: (report.features ?? []).slice(0, ITEMS_MAX).map(cut),

@@ -29,8 +29,7 @@ export function decodeIpMasq(object: KubeObject): MasqueradeFact {
   for (const [i, item] of (cidrs ?? []).entries()) {
     const prefix = typeof item === 'string' && parseInterfaceAddress(item) !== null ? parsePrefix(item) : null;
     if (prefix === null) return broken(`nonMasqueradeCIDRs[${i}] is not a prefix: ${JSON.stringify(item)}`);
-    // IPv6 masquerading is not there yet; its prefixes are valid and have no effect.
-    if (prefix.family === 4) prefixes.add(formatPrefix(prefix));
+    prefixes.add(formatPrefix(prefix));
   }
-  return {kind: 'configured', cidrs: [...prefixes].sort(compareStrings), masqueradeLinkLocal: masqLinkLocal === true};
+  return {kind: 'configured', cidrs: [...prefixes].sort(compareStrings), masqueradeLinkLocal: masqLinkLocal === true, masqueradeLinkLocalIpv6: masqLinkLocalIPv6 === true};
 }
