@@ -41,11 +41,16 @@ export interface SweepCount {
   readonly deleted: number;
 }
 
-export interface SweepResult {
+export interface FamilySweep {
   readonly tcp: SweepCount;
   readonly any: SweepCount;
   readonly nat: SweepCount;
   readonly durationMs: number;
+}
+
+/** The sum of both, and each. */
+export interface SweepResult extends FamilySweep {
+  readonly families: {readonly ipv4: FamilySweep; readonly ipv6: FamilySweep};
   /** Until the next one. */
   readonly intervalMs: number;
 }
@@ -69,6 +74,12 @@ interface FamilyLayout {
   readonly icmp: number;
   /** The two addresses of a key, as something that can be looked up. */
   readonly addresses: (key: DataView) => readonly [number | string, number | string];
+}
+
+interface SweepContext {
+  /** Addresses whose connections go, as `addresses` of a layout has them. */
+  readonly purged: ReadonlySet<number | string>;
+  readonly signal: AbortSignal;
 }
 
 const IPV4: FamilyLayout = {
@@ -126,25 +137,28 @@ export class ConntrackGc {
   }
 
   async #sweepAll(purge: ReadonlySet<string>, signal: AbortSignal): Promise<SweepResult> {
-    const {clock, ipv6} = this.#parts;
-    const startMs = clock.monotonicMs();
+    const {ipv6} = this.#parts;
     const purged = new Set([...purge].map(addressKey));
     const four = await this.#sweepFamily(this.#parts, IPV4, {purged, signal});
     const six = await this.#sweepFamily(ipv6, IPV6, {purged, signal});
-    const counts = {tcp: sumOf(four.tcp, six.tcp), any: sumOf(four.any, six.any), nat: sumOf(four.nat, six.nat)};
     this.#intervalMs = nextInterval(this.#intervalMs, this.#options, [four.tcp, four.any, six.tcp, six.any]);
-    const result = {...counts, durationMs: clock.monotonicMs() - startMs, intervalMs: this.#intervalMs};
+    const result: SweepResult = {
+      tcp: sumOf(four.tcp, six.tcp), any: sumOf(four.any, six.any), nat: sumOf(four.nat, six.nat), durationMs: four.durationMs + six.durationMs,
+      families: {ipv4: four, ipv6: six}, intervalMs: this.#intervalMs,
+    };
     this.#parts.onSweep?.(result);
     return result;
   }
 
-  async #sweepFamily(maps: SweptFamily, layout: FamilyLayout, {purged, signal}: {readonly purged: ReadonlySet<number | string>; readonly signal: AbortSignal}) {
-    const now = this.#parts.bootSeconds();
+  async #sweepFamily(maps: SweptFamily, layout: FamilyLayout, {purged, signal}: SweepContext): Promise<FamilySweep> {
+    const {clock, bootSeconds} = this.#parts;
+    const [startMs, now] = [clock.monotonicMs(), bootSeconds()];
     const isDead = (key: DataView, value: DataView): boolean => value.getUint32(LIFETIME, true) < now ||
       (purged.size > 0 && layout.addresses(key).some((address) => purged.has(address)));
     const tcp = await this.#sweepMap(maps.tcp, isDead, signal);
     const any = await this.#sweepMap(maps.any, isDead, signal);
-    return {tcp, any, nat: await this.#sweepMap(maps.nat, (key, value) => isOrphan({key, value, now}, maps, layout), signal)};
+    const nat = await this.#sweepMap(maps.nat, (key, value) => isOrphan({key, value, now}, maps, layout), signal);
+    return {tcp, any, nat, durationMs: clock.monotonicMs() - startMs};
   }
 
   async #wait(signal: AbortSignal): Promise<void> {

@@ -5,11 +5,20 @@ import type {Family, Prefix} from '../../lib/core/ip.js';
 import {addressAt, formatAddress, maxLength, parsePrefix} from '../../lib/core/ip.js';
 import {routerAddress} from '../model/pod-cidrs.js';
 
+export interface FamilyStatus {
+  readonly family: 'ipv4' | 'ipv6';
+  readonly podCidrs: readonly string[];
+  readonly allocated: number;
+  readonly capacity: number;
+}
+
 export interface IpamStatus {
   readonly podCidrs: readonly string[];
   readonly allocated: number;
   readonly capacity: number;
   readonly addresses: readonly {readonly ip: string; readonly owner: string}[];
+  /** Those that the node has a PodCIDR of. */
+  readonly families: readonly FamilyStatus[];
 }
 
 interface Pool {
@@ -75,18 +84,23 @@ export class Ipam {
 
   /** Capacity and use are those of the family that ends first. */
   status(): IpamStatus {
-    const capacities = ([4, 6] as const).map((family) => this.#capacityOf(family)).filter((capacity) => capacity > 0);
-    const used = [...this.#owners.keys()];
+    const families = ([4, 6] as const).map((family) => this.#statusOf(family)).filter(({podCidrs}) => podCidrs.length > 0);
     return {
+      families,
       podCidrs: this.#pools.map((pool) => pool.text),
-      allocated: Math.max(used.filter((address) => !address.includes(':')).length, used.filter((address) => address.includes(':')).length),
-      capacity: capacities.length === 0 ? 0 : Math.min(...capacities),
+      allocated: Math.max(0, ...families.map(({allocated}) => allocated)),
+      capacity: families.length === 0 ? 0 : Math.min(...families.map(({capacity}) => capacity)),
       addresses: [...this.#owners].map(([ip, owner]) => ({ip, owner})),
     };
   }
 
-  #capacityOf(family: Family): number {
-    return this.#poolsOf(family).reduce((sum, pool) => sum + Math.max(0, pool.last - pool.first + 1), 0);
+  #statusOf(family: Family): FamilyStatus {
+    const pools = this.#poolsOf(family);
+    return {
+      family: `ipv${family}`, podCidrs: pools.map((pool) => pool.text),
+      allocated: [...this.#owners.keys()].filter((address) => address.includes(':') === (family === 6)).length,
+      capacity: pools.reduce((sum, pool) => sum + Math.max(0, pool.last - pool.first + 1), 0),
+    };
   }
 
   #poolsOf(family: Family): readonly Pool[] {

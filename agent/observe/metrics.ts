@@ -16,7 +16,7 @@ export interface MetricSources {
   identities(): Readonly<Record<'cluster_local' | 'node_local' | 'reserved', number>>;
   policies(): number;
   nodes(): number;
-  ipam(): {readonly allocated: number; readonly capacity: number; readonly podCidrs: readonly string[]};
+  ipam(): {readonly families: readonly {readonly family: 'ipv4' | 'ipv6'; readonly allocated: number; readonly capacity: number; readonly podCidrs: readonly string[]}[]};
   maps(): readonly {readonly name: string; readonly entries: number; readonly maxEntries: number; readonly writes: number; readonly pending: number}[];
   bgpPeers(): readonly BgpPeerStatus[];
   failing(): number;
@@ -29,9 +29,15 @@ export interface AgentMetrics {
   apiRequest(path: string, method: string, code: number, seconds: number): void;
   endpointRegeneration(outcome: 'success' | 'fail'): void;
   ipamEvent(action: 'acquire' | 'release'): void;
-  conntrackSweep(result: {readonly tcp: SweepCount; readonly any: SweepCount; readonly durationMs: number; readonly intervalMs: number}): void;
+  conntrackSweep(result: {readonly families: {readonly ipv4: FamilySweep; readonly ipv6: FamilySweep}; readonly intervalMs: number}): void;
   logged(level: 'error' | 'warning'): void;
   spanWait(outcome: 'complete' | 'timeout'): void;
+}
+
+interface FamilySweep {
+  readonly tcp: SweepCount;
+  readonly any: SweepCount;
+  readonly durationMs: number;
 }
 
 interface SweepCount {
@@ -90,9 +96,11 @@ function declareNode(metrics: Metrics, sources: MetricSources): void {
     policy.set({}, sources.policies());
     nodes.set({}, sources.nodes());
     const ipam = sources.ipam();
-    addresses.set({family: 'ipv4'}, ipam.allocated);
     capacity.clear();
-    capacity.set({family: 'ipv4', cidr: ipam.podCidrs.join(',')}, ipam.capacity);
+    for (const {family, podCidrs, allocated, capacity: room} of ipam.families) {
+      addresses.set({family}, allocated);
+      capacity.set({family, cidr: podCidrs.join(',')}, room);
+    }
     failing.set({}, sources.failing());
   });
 }
@@ -191,13 +199,15 @@ function declareConntrack(metrics: Metrics): AgentMetrics['conntrackSweep'] {
     name: 'datapath_conntrack_gc_duration_seconds', help: 'Seconds of a sweep', labels: ['family', 'status'], buckets: [0.01, 0.1, 0.5, 1, 5, 10, 60],
   });
   const interval = metrics.gauge({name: 'datapath_conntrack_gc_interval_seconds', help: 'Until the next sweep', labels: ['global']});
-  return ({tcp, any, durationMs, intervalMs}) => {
-    for (const [protocol, count] of [['TCP', tcp], ['non-TCP', any]] as const) {
-      runs.add({family: 'ipv4', protocol, status: 'completed'});
-      entries.set({family: 'ipv4', protocol, status: 'alive'}, count.alive);
-      entries.set({family: 'ipv4', protocol, status: 'deleted'}, count.deleted);
+  return ({families, intervalMs}) => {
+    for (const [family, {tcp, any, durationMs}] of Object.entries(families)) {
+      for (const [protocol, count] of [['TCP', tcp], ['non-TCP', any]] as const) {
+        runs.add({family, protocol, status: 'completed'});
+        entries.set({family, protocol, status: 'alive'}, count.alive);
+        entries.set({family, protocol, status: 'deleted'}, count.deleted);
+      }
+      duration.observe({family, status: 'completed'}, durationMs / 1000);
     }
-    duration.observe({family: 'ipv4', status: 'completed'}, durationMs / 1000);
     interval.set({global: 'global'}, intervalMs / 1000);
   };
 }
