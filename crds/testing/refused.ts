@@ -108,6 +108,7 @@ const NAMES: readonly RefusedRow[] = [
   ['2.3-26', 'names to be denied', {...SUBJECT, egressDeny: [{toFQDNs: [{matchName: 'a.b'}]}]}, 'spec.egressDeny[0].toFQDNs', 'InvalidFQDN', 'strict'],
   ['2.3-25', 'a label key', ingress({fromEndpoints: [{matchLabels: {'a b': 'c'}}]}), `${IN}.fromEndpoints[0].matchLabels`, 'InvalidSelector', 'decode'],
   ['2.3-25', 'a label key after its source', ingress({fromEndpoints: [{matchLabels: {'k8s:a:b': 'c'}}]}), `${IN}.fromEndpoints[0].matchLabels`, 'InvalidSelector', 'decode'],
+  ['2.3-25', 'a source that is no word', expression({key: '!k8s:app', operator: 'Exists'}), `${IN}.fromEndpoints[0].matchExpressions[0].key`, 'InvalidSelector', 'decode'],
   ['2.3-25', 'a label value', ingress({fromEndpoints: [{matchLabels: {a: 'b c'}}]}), `${IN}.fromEndpoints[0].matchLabels[a]`, 'InvalidSelector', 'apply'],
   ['2.3-25', 'an operator', expression({key: 'a', operator: 'Gt', values: ['1']}), `${IN}.fromEndpoints[0].matchExpressions[0].operator`, 'InvalidSelector', 'apply'],
   ['2.3-25', 'In without values', expression({key: 'a', operator: 'In'}), `${IN}.fromEndpoints[0].matchExpressions[0].values`, 'InvalidSelector', 'apply'],

@@ -4,6 +4,8 @@ import type {Problems} from './problem.js';
 import {canonicalSelector} from './selector.js';
 import type {Operator, Requirement, Selector} from './selector.js';
 
+/** Sources are words of ours; the text of a selector has its own use for other characters. */
+const SOURCE = /^[-A-Za-z0-9_.]+$/;
 const NAME = /^([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]$/;
 const DNS_SUBDOMAIN = /^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$/;
 
@@ -92,7 +94,7 @@ function parseExpression(json: unknown, path: string, options: ParseOptions, pro
 /** The first colon splits; `$key` is short for `reserved:key`. What is left must be a Kubernetes label key. */
 function parseKey(name: string, path: string, options: ParseOptions, problems: Problems): {source: string; key: string} | null {
   const split = options.sources ? splitKey(name, options.defaultSource) : {source: options.defaultSource, key: name};
-  if (split.source !== '' && isLabelKey(split.key)) return split;
+  if (SOURCE.test(split.source) && isLabelKey(split.key)) return split;
   problems.refuse(path, 'InvalidSelector', `${JSON.stringify(name)} is not a label key`);
   return null;
 }

@@ -3,7 +3,7 @@
 import {formatAddress, parseAddress, parsePrefix, prefixOf} from '../core/ip.js';
 import type {Address} from '../core/ip.js';
 import {formatPrefix} from '../core/ip.js';
-import {IDENTITY_HOST, IDENTITY_REMOTE_NODE, RESERVED_IDENTITIES, hasFamily, identityId, worldIdentity} from '../domain/identity.js';
+import {IDENTITY_HOST, IDENTITY_REMOTE_NODE, IDENTITY_WORLD, IDENTITY_WORLD_IPV4, IDENTITY_WORLD_IPV6, RESERVED_IDENTITIES, hasFamily, identityId, worldIdentity} from '../domain/identity.js';
 import type {IdentityId} from '../domain/identity.js';
 import {PROTOCOL_NUMBERS} from '../domain/policy.js';
 import type {Direction} from '../domain/policy.js';
@@ -97,8 +97,11 @@ export class FlowJudge {
 
   #find(peer: FlowPeer): FlowEnd | string {
     switch (peer.kind) {
-      case 'identity':
-        return {endpoint: null, node: '', identitySeenFrom: () => peer.id};
+      case 'identity': {
+        // With both families there are two worlds; who asks for `world` means the one of IPv4.
+        const id = peer.id === IDENTITY_WORLD ? worldIdentity(this.#cluster.families, 4) : peer.id;
+        return {endpoint: null, node: '', identitySeenFrom: () => id};
+      }
       case 'pod': {
         const compiled = this.#cluster.endpoints.get(peer.name);
         if (compiled !== undefined) return endOfPod(compiled);
@@ -161,9 +164,10 @@ function judgeSide(direction: Direction, subject: FlowEnd, other: FlowEnd, flow:
 }
 
 /** Reserved identities by the entity that names them. */
-const ENTITIES: ReadonlyMap<string, IdentityId> = new Map(
-  [...RESERVED_IDENTITIES].flatMap(([id, labels]) => labels.slice(0, 1).map((label) => [label.replace('reserved:', ''), id] as const)),
-);
+const ENTITIES: ReadonlyMap<string, IdentityId> = new Map([
+  ...[...RESERVED_IDENTITIES].flatMap(([id, labels]) => labels.slice(0, 1).map((label) => [label.replace('reserved:', ''), id] as const)),
+  ['world-ipv4', IDENTITY_WORLD_IPV4], ['world-ipv6', IDENTITY_WORLD_IPV6],
+]);
 
 /**
  * A flow in JSON: `{src, dst, protocol, port, icmpType?}`, each end `{pod}`, `{ip}`, `{identity}` or `{entity}`.

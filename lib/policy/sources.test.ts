@@ -6,6 +6,7 @@ import {Labels} from '../domain/labels.js';
 import {PolicyLab, cnp, decodePolicy, pod} from '../testing/builders.js';
 import {StatementCases} from '../testing/cases.js';
 import type {LabSpec} from '../testing/builders.js';
+import {FlowJudge, decodeFlow} from './flows.js';
 import {peerOf, selectorId} from './selectors.js';
 import {fqdnPattern} from './sources.js';
 
@@ -135,6 +136,19 @@ describe('address families', () => {
   ];
   cases.each(rows, (item, expected) => {
     expect(reached(item, PEERS, {families: DUAL})).toEqual(expected);
+  });
+
+  cases.one('2.6-61', 'a flow to the entity world is one to the world of IPv4', () => {
+    const PEERS_OF_ENTITIES = ['world', 'world-ipv4', 'world-ipv6'];
+    const reachedBy = (toCIDR: string): string[] => {
+      const {compiled} = new PolicyLab({pods: PODS, policies: [cnp({...SUBJECT, egress: [{toCIDR: [toCIDR]}]})], families: DUAL});
+      const judge = new FlowJudge(compiled);
+      return PEERS_OF_ENTITIES.filter((entity) => {
+        const flow = decodeFlow({src: {pod: 'default/web'}, dst: {entity}, port: 1});
+        return typeof flow !== 'string' && judge.judge(flow).verdict === 'allow';
+      });
+    };
+    expect([reachedBy('0.0.0.0/0'), reachedBy('::/0')]).toEqual([['world', 'world-ipv4'], ['world-ipv6']]);
   });
 
   cases.one('2.6-62', 'with IPv4 alone an IPv6 prefix is accepted and selects nothing', () => {

@@ -115,6 +115,7 @@ export const STATEMENTS: readonly Statement[] = [
     ['26', 'names are not denied'],
     ['27', 'an entity, an authentication mode, a log text, a service, a group: their own rules'],
   ]),
+  ...section('2.1', 'sanitiser', [['04', 'with invalid-policy: ignore a refused object is as if it were not there, as in Cilium']]),
   ...section('2.2', 'sanitiser', [['18', 'nodes as peers need an option and make the policy invalid without it']]),
   ...section('2.5', 'sanitiser', [['17', 'port 0 with endPort is refused']]),
   ...section('2.4', 'cilium', [

@@ -5,6 +5,8 @@ import {describe, expect, test} from '@jest/globals';
 import {REFUSED, TAKEN} from '../../../crds/testing/refused.js';
 import {StatementCases} from '../../../lib/testing/cases.js';
 import {ccnp, cnp, decodePolicy} from '../../../lib/testing/builders.js';
+import {decoders} from '../decoders.js';
+import type {PolicyFact} from '../facts.js';
 
 const cases = new StatementCases('operator/model/decode/sanitiser.test.ts');
 
@@ -26,6 +28,15 @@ describe('refused', () => {
     const spec = {endpointSelector: {}, ingress: [{fromCIDR: ['10.0.0.0/8']}, {fromEntities: ['world']}]};
     expect(decodePolicy(cnp(spec)).rejections).toEqual([]);
   });
+});
+
+cases.one('2.1-04', 'invalid-policy: a refused object isolates, or is as if it were not there; either way it says so', () => {
+  const object = {...cnp({endpointSelector: {}, ingress: [{fromCIDR: ['x']}], egressDeny: [{}]}), metadata: {name: 'p', namespace: 'default'}};
+  const facts = (['isolate', 'ignore'] as const).map((invalidPolicy) => {
+    const table = decoders({clusterName: 'default', invalidPolicy, masquerade: {namespace: 'kube-system', name: 'ip-masq-agent'}});
+    return table.CiliumNetworkPolicy.decode({kind: 'CiliumNetworkPolicy', key: 'default/p', object}).value as PolicyFact;
+  });
+  expect(facts.map(({rules, rejections}) => [rules.length, rejections.map(({code}) => code)])).toEqual([[2, ['InvalidCIDR']], [0, ['InvalidCIDR']]]);
 });
 
 describe('taken', () => {
