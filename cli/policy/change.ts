@@ -5,7 +5,7 @@
 import type {ObjectRef} from '../../lib/core/errors.js';
 import type {Labels} from '../../lib/domain/labels.js';
 import type {Direction} from '../../lib/domain/policy.js';
-import {sideChangesOf, type SideChange} from '../../lib/policy/compare.js';
+import {sideChangesOf, type Party, type SideChange} from '../../lib/policy/compare.js';
 import {nearestMiss, type RuleAnswer} from '../../lib/policy/explain.js';
 import type {CompiledCluster} from '../../lib/policy/offline.js';
 import {includes} from '../../lib/policy/reach.js';
@@ -23,6 +23,8 @@ export interface DeniedSide {
   readonly peer: PeerYaml;
   /** Name of the party that the peer is: key of its pod, entity, prefix. */
   readonly peerName: string;
+  /** The peer as an end of comparisons, where they have none of its kind. */
+  readonly parties: readonly Party[];
   readonly protocol: number;
   readonly port: number;
   /** Every rule that selects the subject in a world, and what it says to the flow. */
@@ -57,10 +59,10 @@ export function smallestChange(world: World, compiled: CompiledCluster, side: De
   const cleared = withoutDenies(world, side);
   if (cleared === null) return null;
   const {steps, world: base} = cleared;
-  let best = steps.length === 0 ? null : changeOf(steps, sideChangesOf(compiled, compileWorld(base)), side, world);
+  let best = steps.length === 0 ? null : changeOf(steps, sideChangesOf(compiled, compileWorld(base), side.parties), side, world);
   if (best !== null) return best;
   for (const candidate of allowances(base, side)) {
-    const changed = sideChangesOf(compiled, compileWorld(changedWorld(base, candidate)));
+    const changed = sideChangesOf(compiled, compileWorld(changedWorld(base, candidate)), side.parties);
     const change = changeOf([...steps, stepOf(candidate)], changed, side, world);
     if (change === null || (best !== null && best.others.length <= change.others.length)) continue;
     best = change;

@@ -1,7 +1,10 @@
 // One side of a flow explained: what decided, which rules were asked, what the nearest one missed, what would let it through.
 
-import {isLocalIdentity} from '../../lib/domain/identity.js';
+import {
+  CLUSTER_IDENTITY_MIN, IDENTITY_HOST, IDENTITY_KUBE_APISERVER, IDENTITY_REMOTE_NODE, IDENTITY_WORLD, IDENTITY_WORLD_IPV4, IDENTITY_WORLD_IPV6, isLocalIdentity,
+} from '../../lib/domain/identity.js';
 import {Labels} from '../../lib/domain/labels.js';
+import {reservedParty, type Party} from '../../lib/policy/compare.js';
 import type {Flow, FlowPeer, JudgedSide} from '../../lib/policy/flows.js';
 import {explainRules, nearestMiss, peerOfIdentity, type RuleAnswer, type SeenPeer} from '../../lib/policy/explain.js';
 import {formatEntry, type EntryJson} from '../../lib/policy/format.js';
@@ -67,7 +70,7 @@ export function explainSide(context: ExplainContext, side: JudgedSide, flow: Flo
     origin.kind === rule.origin.kind && origin.namespace === rule.origin.namespace && origin.name === rule.origin.name && origin.ruleIndex === rule.origin.ruleIndex) ?? false);
   const key = subject === null ? '' : `${subject.endpoint.namespace}/${subject.endpoint.name}`;
   const denied: DeniedSide = {
-    direction: side.direction, subject: key, subjectLabels, ...peerNames(peer, peerEnd, peerEndpoint), protocol: flow.protocol, port: flow.port, ask,
+    direction: side.direction, subject: key, subjectLabels, ...peerNames(peer, peerEnd, peerEndpoint), parties: partiesOf(peer), protocol: flow.protocol, port: flow.port, ask,
   };
   return {
     direction: side.direction, subject: key, verdict, enforced: side.enforced, entry: entry === null ? null : formatEntry(entry),
@@ -81,6 +84,13 @@ export function endpointOf(compiled: CompiledCluster, end: FlowPeer): CompiledEn
   if (end.kind === 'pod') return compiled.endpoints.get(end.name) ?? null;
   if (end.kind !== 'ip') return null;
   return [...compiled.endpoints.values()].find(({endpoint}) => endpoint.ips.includes(end.address)) ?? null;
+}
+
+const COMPARED: ReadonlySet<number> = new Set([IDENTITY_HOST, IDENTITY_WORLD, IDENTITY_REMOTE_NODE, IDENTITY_KUBE_APISERVER, IDENTITY_WORLD_IPV4, IDENTITY_WORLD_IPV6]);
+
+function partiesOf({identity, labels}: SeenPeer): readonly Party[] {
+  const reserved = labels.all.find(({source}) => source === 'reserved');
+  return reserved === undefined || identity >= CLUSTER_IDENTITY_MIN || COMPARED.has(identity) ? [] : [reservedParty(reserved.key, identity)];
 }
 
 /** How YAML names the peer, and how a comparison of clusters does. */

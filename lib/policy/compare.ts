@@ -143,6 +143,11 @@ export function changesOf(before: CompiledCluster, after: CompiledCluster): Reac
   return changes;
 }
 
+/** An end that stands for one reserved identity which no comparison has by itself: health, unmanaged, init, ingress. */
+export function reservedParty(name: string, id: IdentityId): Party {
+  return {name, kind: 'reserved', pods: [], id};
+}
+
 export interface SideChange {
   readonly direction: Direction;
   readonly subject: Party;
@@ -151,9 +156,9 @@ export interface SideChange {
   readonly lost: Reach;
 }
 
-/** The same for one side alone, whatever the other side says. */
-export function sideChangesOf(before: CompiledCluster, after: CompiledCluster): SideChange[] {
-  const parties = partiesOf([before, after]);
+/** The same for one side alone, whatever the other side says. `more`: ends besides those that every comparison has. */
+export function sideChangesOf(before: CompiledCluster, after: CompiledCluster, more: readonly Party[] = []): SideChange[] {
+  const parties = [...partiesOf([before, after]), ...more];
   const [old, now] = [new Reachability(before), new Reachability(after)];
   return parties.filter((party) => party.kind === 'pods' && policyText(before, party) !== policyText(after, party)).flatMap((subject) => (['ingress', 'egress'] as const).flatMap((direction) => parties.flatMap((peer) => {
     const [was, is] = [old.sideOf(direction, subject, peer), now.sideOf(direction, subject, peer)];
