@@ -5,14 +5,20 @@ import {join} from 'node:path';
 import {BpfMap} from '../agent/kernel/bpf.js';
 import {endpointConfigCodec} from '../agent/maps/endpoint.js';
 import type {MapCodec} from '../agent/maps/layout.js';
+import {ipmasq6Codec, ipmasqCodec} from '../agent/maps/masq.js';
 import {decodePolicyKey, decodePolicyValue, policySlotCodec} from '../agent/maps/policy.js';
 import {MAPS, pinName, type MapDefinition} from '../agent/maps/registry.js';
 import {CliError, EXIT} from './errors.js';
-import type {PolicySlot} from './rows.js';
+import {byPrefix, type PolicySlot} from './rows.js';
 
 export function readMap<K, V>(bpfRoot: string, codec: MapCodec<K, V>): readonly (readonly [K, V])[] {
   const definition = definitionOf(codec.map);
   return withMap(bpfRoot, definition, (map) => map.entries().map(([key, value]) => [codec.decodeKey(key), codec.decodeValue(value)] as const));
+}
+
+/** Destinations that are not masqueraded, of both families in order. */
+export function readIpmasq(bpfRoot: string): readonly string[] {
+  return [ipmasqCodec, ipmasq6Codec].flatMap((codec) => readMap(bpfRoot, codec).map(([prefix]) => prefix)).sort(byPrefix);
 }
 
 /** The inner map of every endpoint that has one. */

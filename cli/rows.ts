@@ -52,6 +52,11 @@ export function tunnelRows(entries: readonly (readonly [string, IpcacheEntry])[]
     .sort((a, b) => byPrefix(a.prefix, b.prefix));
 }
 
+/** As it stands before a port. */
+export function addressText(address: string): string {
+  return address.includes(':') ? `[${address}]` : address;
+}
+
 export function byPrefix(a: string, b: string): number {
   const [x, y] = [parsePrefix(a), parsePrefix(b)];
   return x === null || y === null ? compareStrings(a, b) : comparePrefixes(x, y);

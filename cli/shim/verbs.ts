@@ -1,12 +1,11 @@
 // Cilium's read commands over our sources.
 
 import {ipcacheCodec} from '../../agent/maps/ipcache.js';
-import {ipmasqCodec} from '../../agent/maps/masq.js';
 import type {Verb, VerbContext} from '../context.js';
 import {CliError, EXIT, type ExitCode, usage} from '../errors.js';
 import {printValue} from '../output.js';
-import {pinPath, readMap, readPolicies, readRaw} from '../pins.js';
-import {byPrefix, ipcacheRows, namesOf, policyRows, tunnelRows, type IpcacheRow} from '../rows.js';
+import {pinPath, readIpmasq, readMap, readPolicies, readRaw} from '../pins.js';
+import {ipcacheRows, namesOf, policyRows, tunnelRows, type IpcacheRow} from '../rows.js';
 import {agentOf, argument, namesFor} from '../verbs/common.js';
 import * as json from './json.js';
 import * as tables from './tables.js';
@@ -86,7 +85,7 @@ export const bgpRoutes: Verb = async (context) => {
 };
 
 export const ipmasqList: Verb = (context) => {
-  const prefixes = readMap(context.common.bpfRoot, ipmasqCodec).map(([prefix]) => prefix).sort(byPrefix);
+  const prefixes = readIpmasq(context.common.bpfRoot);
   return prefixes.length === 0 ? Promise.resolve(none(context)) : print(context, tables.ipmasq(prefixes), prefixes);
 };
 

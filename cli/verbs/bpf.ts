@@ -1,15 +1,14 @@
 // bpf … list: the pinned maps as they are, with or without an agent.
 
-import {ctAnyCodec, ctTcpCodec} from '../../agent/maps/ct.js';
+import {ctAny6Codec, ctAnyCodec, ctTcp6Codec, ctTcpCodec} from '../../agent/maps/ct.js';
 import {lxcCodec} from '../../agent/maps/endpoint.js';
 import {ipcacheCodec} from '../../agent/maps/ipcache.js';
-import {ipmasqCodec} from '../../agent/maps/masq.js';
 import {metricsCodec} from '../../agent/maps/metrics.js';
-import {snatCodec} from '../../agent/maps/nat.js';
+import {snat6Codec, snatCodec} from '../../agent/maps/nat.js';
 import type {Verb} from '../context.js';
 import {usage} from '../errors.js';
-import {readMap, readPolicies} from '../pins.js';
-import {FIRST_DROP_REASON, byPrefix, ctRows, ipcacheRows, lxcRows, metricRows, natRows, policyRows, portText, tunnelRows} from '../rows.js';
+import {readIpmasq, readMap, readPolicies} from '../pins.js';
+import {FIRST_DROP_REASON, addressText, ctRows, ipcacheRows, lxcRows, metricRows, natRows, policyRows, portText, tunnelRows} from '../rows.js';
 import {durationText, identityText, labelLines, list, monotonicSeconds, namesFor, originText} from './common.js';
 
 export const policy: Verb = async (context) => {
@@ -52,7 +51,7 @@ export const ipcache: Verb = async (context) => {
 export const ct: Verb = (context) => {
   const now = monotonicSeconds();
   const {bpfRoot} = context.common;
-  const rows = [...ctRows(ctTcpCodec.map, readMap(bpfRoot, ctTcpCodec), now), ...ctRows(ctAnyCodec.map, readMap(bpfRoot, ctAnyCodec), now)];
+  const rows = [ctTcpCodec, ctAnyCodec, ctTcp6Codec, ctAny6Codec].flatMap((codec) => ctRows(codec.map, readMap(bpfRoot, codec), now));
   return list(context, {
     items: rows,
     columns: [
@@ -73,7 +72,7 @@ export const ct: Verb = (context) => {
 };
 
 export const nat: Verb = (context) => {
-  const rows = natRows(readMap(context.common.bpfRoot, snatCodec), monotonicSeconds());
+  const rows = [snatCodec, snat6Codec].flatMap((codec) => natRows(readMap(context.common.bpfRoot, codec), monotonicSeconds()));
   return list(context, {
     items: rows,
     columns: [
@@ -96,11 +95,11 @@ interface Flow {
 }
 
 function flowText({source, sourcePort, destination, destinationPort}: Flow): string {
-  return `${source}:${sourcePort} -> ${destination}:${destinationPort}`;
+  return `${addressText(source)}:${sourcePort} -> ${addressText(destination)}:${destinationPort}`;
 }
 
 export const ipmasq: Verb = (context) => {
-  const items = readMap(context.common.bpfRoot, ipmasqCodec).map(([prefix]) => ({prefix})).sort((a, b) => byPrefix(a.prefix, b.prefix));
+  const items = readIpmasq(context.common.bpfRoot).map((prefix) => ({prefix}));
   return list(context, {
     items, columns: [{title: 'PREFIX', cell: ({prefix}) => prefix}], name: ({prefix}) => prefix,
     empty: 'no exceptions: everything that leaves the pod networks is masqueraded',

@@ -1,13 +1,13 @@
 // map list|get: any pinned map.
 
-import {ctAnyCodec, ctTcpCodec} from '../../agent/maps/ct.js';
+import {ctAny6Codec, ctAnyCodec, ctTcp6Codec, ctTcpCodec} from '../../agent/maps/ct.js';
 import {endpointConfigCodec, ifToEndpointCodec, lxcCodec} from '../../agent/maps/endpoint.js';
-import {fragmentCodec} from '../../agent/maps/frag.js';
+import {fragment6Codec, fragmentCodec} from '../../agent/maps/frag.js';
 import {ipcacheCodec} from '../../agent/maps/ipcache.js';
 import type {MapCodec} from '../../agent/maps/layout.js';
-import {ipmasqCodec} from '../../agent/maps/masq.js';
+import {ipmasq6Codec, ipmasqCodec} from '../../agent/maps/masq.js';
 import {metricsCodec} from '../../agent/maps/metrics.js';
-import {snatCodec} from '../../agent/maps/nat.js';
+import {snat6Codec, snatCodec} from '../../agent/maps/nat.js';
 import {policySlotCodec} from '../../agent/maps/policy.js';
 import {MAPS} from '../../agent/maps/registry.js';
 import {runtimeConfigCodec} from '../../agent/maps/runtime-config.js';
@@ -23,6 +23,7 @@ interface Row {
 
 const READERS: ReadonlyMap<string, (bpfRoot: string) => readonly Row[]> = new Map([
   reader(ipcacheCodec), reader(lxcCodec), reader(endpointConfigCodec, (value) => value !== null), reader(ifToEndpointCodec), reader(ctTcpCodec), reader(ctAnyCodec),
+  reader(ctTcp6Codec), reader(ctAny6Codec), reader(snat6Codec), reader(ipmasq6Codec), reader(fragment6Codec),
   reader(snatCodec), reader(ipmasqCodec), reader(metricsCodec), reader(fragmentCodec), reader(policySlotCodec, (value) => value !== 0), reader(runtimeConfigCodec),
 ]);
 

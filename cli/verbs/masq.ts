@@ -1,17 +1,15 @@
 // masq: what is masqueraded, and why so.
 
-import {ipmasqCodec} from '../../agent/maps/masq.js';
 import type {Verb} from '../context.js';
 import {EXIT} from '../errors.js';
 import {printValue} from '../output.js';
-import {readMap} from '../pins.js';
-import {byPrefix} from '../rows.js';
+import {readIpmasq} from '../pins.js';
 import {tabwriter} from '../tabwriter.js';
 import {agentOf} from './common.js';
 
 export const masq: Verb = async ({common, io}) => {
   const answer = common.pinned ? null : await agentOf(common).ask('/v1/status');
-  const nonMasqueradeCidrs = readMap(common.bpfRoot, ipmasqCodec).map(([prefix]) => prefix).sort(byPrefix);
+  const nonMasqueradeCidrs = readIpmasq(common.bpfRoot);
   const value = {...(answer === null ? {} : {node: answer.node, routingMode: answer.routingMode, ...answer.masquerade}), nonMasqueradeCidrs};
   const exit = answer === null && !common.pinned ? EXIT.partial : EXIT.ok;
   if (common.format === 'name') io.out(nonMasqueradeCidrs.map((prefix) => `${prefix}\n`).join(''));

@@ -48,24 +48,28 @@ export interface NodeSpec {
   readonly podNet: string;
   readonly identity: number;
   readonly routingMode: 'native' | 'tunnel';
+  /** Uplink address in fd00:1:5::/64, and the pods' /64 without its `::`. */
+  readonly ipv6?: {readonly address: string; readonly podNet: string};
 }
 
 /** Each end of a namespace pair is created with a full MTU of the underlay; pods get room for the tunnel's header. */
 export class TestNode {
   readonly spec: NodeSpec;
   readonly netns: string;
-  readonly pod: {readonly netns: string; readonly ip: string; readonly id: number};
+  readonly pod: {readonly netns: string; readonly ip: string; readonly ipv6?: string; readonly id: number};
   readonly datapath: Datapath;
   readonly #links: BpfLink[] = [];
 
   constructor(bridge: string, spec: NodeSpec) {
     this.spec = spec;
     this.netns = `${spec.name}n`;
-    this.pod = {netns: `${spec.name}p`, ip: `${spec.podNet}.11`, id: 11};
+    this.pod = {netns: `${spec.name}p`, ip: `${spec.podNet}.11`, id: 11, ...(spec.ipv6 === undefined ? {} : {ipv6: `${spec.ipv6.podNet}::11`})};
     this.#devices(bridge);
     this.datapath = new Datapath({
       nodeIpv4: spec.address, routingMode: spec.routingMode, overlayIfindex: ifindex(this.netns, 'cilium_vxlan'), podCidrs: [`${spec.podNet}.0/24`],
-      devices: [{ifindex: ifindex(this.netns, 'eth0'), ipv4: spec.address, ipv6: null}],
+      devices: [{ifindex: ifindex(this.netns, 'eth0'), ipv4: spec.address, ipv6: spec.ipv6?.address ?? null}],
+      ipv6: spec.ipv6 === undefined ? null
+        : {podCidrs: [`${spec.ipv6.podNet}::/64`], masquerade: true, masqueradeExclusions: ['fd00:98::/32'], worldIpv4: 9, worldIpv6: 10},
     }, 'production');
     this.#maps();
     this.#attach();
@@ -75,6 +79,11 @@ export class TestNode {
     return `${this.spec.podNet}.1`;
   }
 
+  /** Only of a node that has IPv6. */
+  get router6(): string {
+    return `${this.spec.ipv6?.podNet ?? ''}::1`;
+  }
+
   /** Tells this node of another one. */
   meet(other: TestNode): void {
     this.datapath.ipcache(`${other.spec.address}/32`, 6);
@@ -82,6 +91,15 @@ export class TestNode {
     this.datapath.ipcache(`${other.pod.ip}/32`, other.spec.identity, other.spec.address);
     const via = this.spec.routingMode === 'native' ? `via ${other.spec.address}` : `dev cilium_host src ${this.router} mtu 1450`;
     sh(`ip -n ${this.netns} route add ${other.spec.podNet}.0/24 ${via}`);
+    if (other.spec.ipv6 !== undefined) this.#meet6(other, other.spec.ipv6);
+  }
+
+  #meet6(other: TestNode, {address, podNet}: {readonly address: string; readonly podNet: string}): void {
+    this.datapath.ipcache(`${address}/128`, 6);
+    this.datapath.ipcache(`${other.router6}/128`, 6, other.spec.address);
+    this.datapath.ipcache(`${podNet}::11/128`, other.spec.identity, other.spec.address);
+    const via = this.spec.routingMode === 'native' ? `via ${address}` : `dev cilium_host src ${this.router6} mtu 1450`;
+    sh(`ip -n ${this.netns} route add ${podNet}::/64 ${via}`);
   }
 
   close(): void {
@@ -105,12 +123,24 @@ export class TestNode {
       ip -n ${netns} link add lxc11 type veth peer name eth0 netns ${pod.netns}; ip -n ${netns} link set lxc11 up
       ip -n ${pod.netns} link set lo up; ip -n ${pod.netns} addr add ${pod.ip}/32 dev eth0; ip -n ${pod.netns} link set eth0 mtu 1450 up
       ip -n ${pod.netns} route add ${this.router} dev eth0 scope link; ip -n ${pod.netns} route add default via ${this.router}`);
+    if (spec.ipv6 !== undefined) this.#devices6(spec.ipv6);
+  }
+
+  #devices6({address, podNet}: {readonly address: string; readonly podNet: string}): void {
+    const {netns, pod} = this;
+    sh(`nsenter --net=/run/netns/${netns} sysctl -qw net.ipv6.conf.all.forwarding=1
+      nsenter --net=/run/netns/${pod.netns} sysctl -qw net.ipv6.conf.eth0.accept_ra=0
+      ip -n ${netns} addr add ${address}/64 dev eth0 nodad; ip -n ${netns} addr add ${podNet}::1/128 dev cilium_host nodad
+      ip -n ${netns} route add ${podNet}::/64 dev cilium_host src ${podNet}::1
+      ip -n ${pod.netns} addr add ${podNet}::11/128 dev eth0 nodad
+      ip -n ${pod.netns} route add ${podNet}::1 dev eth0; ip -n ${pod.netns} route add ::/0 via ${podNet}::1`);
   }
 
   #maps(): void {
     const {pod, spec} = this;
     this.datapath.host(spec.address);
     this.datapath.host(this.router);
+    if (spec.ipv6 !== undefined) for (const address of [spec.ipv6.address, this.router6]) this.datapath.host(address);
     this.datapath.pod({...pod, identity: spec.identity, ifindex: ifindex(this.netns, 'lxc11'),
       macs: {mac: mac(pod.netns, 'eth0'), nodeMac: mac(this.netns, 'lxc11')}});
   }
