@@ -60,9 +60,7 @@ function expandDirection(direction: Direction, policy: SubjectPolicy, context: E
   const enforced = direction === 'ingress' ? policy.ingressEnforced : policy.egressEnforced;
   if (!enforced) return [allowAll(direction)];
   const layers = new Map<IdentityId, Layer>();
-  for (const entry of policy.entries) {
-    if (entry.direction === direction) for (const expanded of expandEntry(entry, context)) mergeEntry(layers, expanded);
-  }
+  for (const entry of policy.entries) if (entry.direction === direction) expandEntry(entry, layers, context);
   return prune(layers);
 }
 
@@ -74,54 +72,61 @@ function allowAll(direction: Direction): MapStateEntry {
   };
 }
 
-function expandEntry(entry: PolicyEntry, context: ExpandContext): MapStateEntry[] {
+function expandEntry(entry: PolicyEntry, layers: Map<IdentityId, Layer>, context: ExpandContext): void {
   if (entry.portName === undefined) {
-    const ports = [{port: entry.port, portPrefixLength: entry.portPrefixLength}];
-    return identitiesOf(entry.selector, context).flatMap((identity) => mapEntries(entry, identity, ports));
+    forEachIdentity(entry.selector, context, (identity) => addEntry(layers, entry, identity, entry));
+    return;
   }
-  if (entry.direction === 'ingress') {
-    const port = context.namedPort(entry.portName, entry.protocol);
-    if (port === undefined) return [];
-    const ports = portPrefixes(port, Math.max(port, entry.endPort ?? 0));
-    return identitiesOf(entry.selector, context).flatMap((identity) => mapEntries(entry, identity, ports));
+  if (entry.direction === 'egress') {
+    expandPeerName(entry, entry.portName, layers, context);
+    return;
   }
-  return expandPeerName(entry, entry.portName, context);
-}
-
-/** Each selected peer is let through to the number that the name has for it. */
-function expandPeerName(entry: PolicyEntry, name: string, context: ExpandContext): MapStateEntry[] {
-  const numbers = context.peerNamedPorts(name, entry.protocol);
-  const peers = entry.selector === SELECTOR_ANY ? [...numbers.keys()] : identitiesOf(entry.selector, context);
-  return peers.flatMap((identity) => {
-    const port = numbers.get(identity);
-    return port === undefined ? [] : mapEntries(entry, identity, portPrefixes(port, port));
+  const port = context.namedPort(entry.portName, entry.protocol);
+  if (port === undefined) return;
+  const ports = portPrefixes(port, Math.max(port, entry.endPort ?? 0));
+  forEachIdentity(entry.selector, context, (identity) => {
+    for (const one of ports) addEntry(layers, entry, identity, one);
   });
 }
 
-function identitiesOf(selector: SelectorId, context: ExpandContext): IdentityId[] {
-  if (selector === SELECTOR_ANY) return [IDENTITY_ANY];
-  const {identities, prefixes} = context.members(selector);
-  const numbers = prefixes.map((prefix) => context.numberOf(prefix)).filter((number) => number !== undefined);
-  return [...identities, ...numbers];
+/** Each selected peer is let through to the number that the name has for it. */
+function expandPeerName(entry: PolicyEntry, name: string, layers: Map<IdentityId, Layer>, context: ExpandContext): void {
+  const numbers = context.peerNamedPorts(name, entry.protocol);
+  const addPeer = (identity: IdentityId): void => {
+    const port = numbers.get(identity);
+    for (const one of port === undefined ? [] : portPrefixes(port, port)) addEntry(layers, entry, identity, one);
+  };
+  if (entry.selector === SELECTOR_ANY) for (const identity of numbers.keys()) addPeer(identity);
+  else forEachIdentity(entry.selector, context, addPeer);
 }
 
-function mapEntries(entry: PolicyEntry, identity: IdentityId, ports: readonly PortPrefix[]): MapStateEntry[] {
-  const {direction, protocol, deny, precedence, origins} = entry;
-  const derived = entry.derived === undefined ? {} : {derived: entry.derived};
-  return ports.map((port) => ({direction, identity, protocol, ...port, deny, precedence, ...derived, origins}));
-}
-
-function mergeEntry(layers: Map<IdentityId, Layer>, entry: MapStateEntry): void {
-  let layer = layers.get(entry.identity);
-  if (layer === undefined) layers.set(entry.identity, (layer = new Map<number, Slot>()));
-  const key = l4Key(entry.protocol, entry.port, entry.portPrefixLength);
-  const held = layer.get(key);
-  if (held === undefined || entry.precedence > held.entry.precedence) layer.set(key, {entry, origins: [entry.origins]});
-  else if (entry.precedence === held.entry.precedence) {
-    held.origins.push(entry.origins);
-    // What a rule wrote comes before what was derived.
-    if (held.entry.derived !== undefined) layer.set(key, {entry, origins: held.origins});
+function forEachIdentity(selector: SelectorId, context: ExpandContext, visit: (identity: IdentityId) => void): void {
+  if (selector === SELECTOR_ANY) {
+    visit(IDENTITY_ANY);
+    return;
   }
+  const {identities, prefixes} = context.members(selector);
+  for (const identity of identities) visit(identity);
+  for (const prefix of prefixes) {
+    const number = context.numberOf(prefix);
+    if (number !== undefined) visit(number);
+  }
+}
+
+function addEntry(layers: Map<IdentityId, Layer>, from: PolicyEntry, identity: IdentityId, {port, portPrefixLength}: PortPrefix): void {
+  let layer = layers.get(identity);
+  if (layer === undefined) layers.set(identity, (layer = new Map<number, Slot>()));
+  const {direction, protocol, deny, precedence, derived, origins} = from;
+  const key = l4Key(protocol, port, portPrefixLength);
+  const held = layer.get(key);
+  if (held !== undefined && held.entry.precedence > precedence) return;
+  if (held?.entry.precedence === precedence) held.origins.push(origins);
+  // What a rule wrote comes before what was derived.
+  if (held?.entry.precedence === precedence && held.entry.derived === undefined) return;
+  const entry: MapStateEntry = derived === undefined
+    ? {direction, identity, protocol, port, portPrefixLength, deny, precedence, origins}
+    : {direction, identity, protocol, port, portPrefixLength, deny, precedence, derived, origins};
+  layer.set(key, {entry, origins: held?.entry.precedence === precedence ? held.origins : [origins]});
 }
 
 /**

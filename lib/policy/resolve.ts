@@ -20,14 +20,23 @@ export function modeOfSubject(mode: EnforcementMode, labels: Labels): Enforcemen
   return mode === 'default' && labels.valuesOf('reserved', 'init').length > 0 ? 'always' : mode;
 }
 
-/** A rule with all that follows from it alone: made once per rule, not once per subject that it selects. */
-export interface PreparedRule {
-  readonly rule: Rule;
-  readonly entries: readonly PolicyEntry[];
-  /** What the selectors of the entries stand for; the wildcard is none of them. */
-  readonly peers: readonly NamedPeer[];
-  /** Whether it names prefixes, or what prefixes may stand for. */
+/** Rules of one object with the same subject, and all that follows from them alone: made once, not once per subject that they select. */
+export interface PreparedSubject {
+  readonly selector: Selector;
+  readonly anchor: Anchor;
+  readonly rules: readonly Rule[];
+  readonly ingress: PreparedDirection | null;
+  readonly egress: PreparedDirection | null;
+  /** Whether the rules name prefixes, or what prefixes may stand for. */
   readonly prefixed: boolean;
+}
+
+/** Null instead of it: no rule is of that direction. */
+export interface PreparedDirection {
+  /** Sorted; equal ones are one. */
+  readonly entries: readonly PolicyEntry[];
+  /** Of the rules that turn on default deny: distinct and sorted. */
+  readonly isolating: readonly Origin[];
 }
 
 export interface NamedPeer {
@@ -35,17 +44,28 @@ export interface NamedPeer {
   readonly peer: Peer;
 }
 
-/** Rules of one object with the same subject. */
-export interface PreparedSubject {
-  readonly selector: Selector;
-  readonly anchor: Anchor;
-  readonly rules: readonly PreparedRule[];
+export function prepareRules(rules: readonly Rule[]): PreparedSubject[] {
+  const bySubject = new Map<Selector, Rule[]>();
+  for (const rule of rules) {
+    const group = bySubject.get(rule.subject);
+    if (group === undefined) bySubject.set(rule.subject, [rule]);
+    else group.push(rule);
+  }
+  return Array.from(bySubject, ([selector, group]) => prepareSubject(selector, trimmed(group)));
 }
 
-export function prepareRule(rule: Rule): PreparedRule {
-  const entries = makeEntries(rule);
-  const peers = entries.length === 0 ? [] : rule.peers.map((peer) => ({id: selectorId(peer), peer})).filter(({id}) => id !== SELECTOR_ANY && id !== SELECTOR_NONE);
-  return {rule, entries, peers: trimmed(peers), prefixed: rule.peers.some(({kind}) => kind === 'cidr' || kind === 'named')};
+function prepareSubject(selector: Selector, rules: readonly Rule[]): PreparedSubject {
+  return {
+    selector, anchor: anchorOf(selector), rules, ingress: prepareDirection('ingress', rules), egress: prepareDirection('egress', rules),
+    prefixed: rules.some(({peers}) => peers.some(({kind}) => kind === 'cidr' || kind === 'named')),
+  };
+}
+
+function prepareDirection(direction: Direction, all: readonly Rule[]): PreparedDirection | null {
+  const rules = all.filter((rule) => rule.direction === direction);
+  if (rules.length === 0) return null;
+  const isolating = rules.filter(({defaultDeny}) => defaultDeny).map(({origin}) => origin);
+  return {entries: mergeEntries(rules.flatMap(makeEntries)), isolating: isolating.length < 2 ? isolating : distinct(isolating.sort(compareOrigins))};
 }
 
 /** Without the room that a list keeps to grow: there are very many of them. */
@@ -53,80 +73,69 @@ function trimmed<T>(list: readonly T[]): readonly T[] {
   return list.slice();
 }
 
-export function prepareRules(rules: readonly Rule[]): PreparedSubject[] {
-  const bySubject = new Map<Selector, PreparedRule[]>();
-  for (const rule of rules) {
-    const group = bySubject.get(rule.subject);
-    if (group === undefined) bySubject.set(rule.subject, [prepareRule(rule)]);
-    else group.push(prepareRule(rule));
-  }
-  return Array.from(bySubject, ([selector, prepared]) => ({selector, anchor: anchorOf(selector), rules: trimmed(prepared)}));
-}
-
-/** Rules do not change, and the subjects that one selects are many. */
-const PREPARED = new WeakMap<Rule, PreparedRule>();
-
-/** The result depends on the set of rules, not on their order. */
-export function resolveSubject(rules: readonly Rule[], options: ResolveOptions): SubjectPolicy {
-  return resolvePrepared(rules.map((rule) => {
-    const held = PREPARED.get(rule) ?? prepareRule(rule);
-    PREPARED.set(rule, held);
-    return held;
-  }), options);
-}
-
-/** The same for rules that are prepared. */
-export function resolvePrepared(rules: readonly PreparedRule[], options: ResolveOptions): SubjectPolicy {
-  // In the order of their origins: so are the origins of whatever is put together from them.
-  const sorted = rules.toSorted((a, b) => compareOrigins(a.rule.origin, b.rule.origin));
-  const ingress = resolveDirection('ingress', sorted, options);
-  const egress = resolveDirection('egress', sorted, options);
-  const isolatedBy = {ingress: ingress.isolatedBy, egress: egress.isolatedBy};
-  return {
-    ingressEnforced: ingress.enforced,
-    egressEnforced: egress.enforced,
-    entries: ingress.entries.length === 0 ? egress.entries : ingress.entries.concat(egress.entries),
-    ...(isolatedBy.ingress.length + isolatedBy.egress.length === 0 ? {} : {isolatedBy}),
-  };
-}
-
-const HOST_PEER: NamedPeer = {id: SELECTOR_HOST, peer: peerOf(SELECTOR_HOST)};
-
-/** What the selectors of `policy`, which these rules made, stand for, each once. */
-export function peersOf(rules: readonly PreparedRule[], policy: SubjectPolicy): Iterable<NamedPeer> {
+/** What the selectors of `policy`, which these rules made, stand for, each once; the wildcard is none of them. */
+export function peersOf(subjects: readonly PreparedSubject[], policy: SubjectPolicy): Iterable<NamedPeer> {
   const found = new Map<SelectorId, NamedPeer>();
-  if (policy.ingressEnforced && policy.entries.some(({derived}) => derived === 'allow-localhost')) found.set(SELECTOR_HOST, HOST_PEER);
-  for (const {rule, peers} of rules) {
-    if (rule.direction === 'ingress' ? !policy.ingressEnforced : !policy.egressEnforced) continue;
-    for (const peer of peers) if (!found.has(peer.id)) found.set(peer.id, peer);
+  if (policy.entries.some(({derived}) => derived === 'allow-localhost')) found.set(SELECTOR_HOST, HOST_PEER);
+  for (const {rules} of subjects) {
+    for (const {direction, peers, ports} of rules) {
+      if (ports?.length === 0 || !(direction === 'ingress' ? policy.ingressEnforced : policy.egressEnforced)) continue;
+      for (const peer of peers) {
+        const id = selectorId(peer);
+        if (id !== SELECTOR_ANY && id !== SELECTOR_NONE && !found.has(id)) found.set(id, {id, peer});
+      }
+    }
   }
   return found.values();
 }
 
+const HOST_PEER: NamedPeer = {id: SELECTOR_HOST, peer: peerOf(SELECTOR_HOST)};
+const ANYBODY: Selector = {requirements: []};
+
+/** The result depends on the set of rules, not on their order. */
+export function resolveSubject(rules: readonly Rule[], options: ResolveOptions): SubjectPolicy {
+  return resolvePrepared(rules.length === 0 ? [] : [prepareSubject(ANYBODY, rules)], options);
+}
+
+/** The same for rules that are prepared. */
+export function resolvePrepared(subjects: readonly PreparedSubject[], options: ResolveOptions): SubjectPolicy {
+  const ingress = resolveDirection('ingress', subjects, options);
+  const egress = resolveDirection('egress', subjects, options);
+  const isolatedBy = {ingress: ingress.isolatedBy, egress: egress.isolatedBy};
+  return {
+    ingressEnforced: ingress.enforced,
+    egressEnforced: egress.enforced,
+    entries: ingress.entries.length === 0 ? egress.entries : egress.entries.length === 0 ? ingress.entries : [...ingress.entries, ...egress.entries],
+    ...(isolatedBy.ingress.length + isolatedBy.egress.length === 0 ? {} : {isolatedBy}),
+  };
+}
+
 interface ResolvedDirection {
   readonly enforced: boolean;
-  readonly entries: PolicyEntry[];
+  readonly entries: readonly PolicyEntry[];
   readonly isolatedBy: readonly Origin[];
 }
 
-const ISOLATED_BY_NONE: readonly Origin[] = [];
+const NO_ORIGINS: readonly Origin[] = [];
+const NO_ENTRIES: readonly PolicyEntry[] = [];
 
-function resolveDirection(direction: Direction, sorted: readonly PreparedRule[], options: ResolveOptions): ResolvedDirection {
-  const entries: PolicyEntry[] = [];
-  const isolating: Origin[] = [];
-  let selected = false;
-  for (const prepared of sorted) {
-    if (prepared.rule.direction !== direction) continue;
-    selected = true;
-    for (const entry of prepared.entries) entries.push(entry);
-    if (prepared.rule.defaultDeny) isolating.push(prepared.rule.origin);
+function resolveDirection(direction: Direction, subjects: readonly PreparedSubject[], options: ResolveOptions): ResolvedDirection {
+  const parts: PreparedDirection[] = [];
+  for (const subject of subjects) {
+    const part = subject[direction];
+    if (part !== null) parts.push(part);
   }
-  const isolatedBy = isolating.length === 0 ? ISOLATED_BY_NONE : distinct(isolating);
-  const enforced = options.mode === 'always' || (options.mode === 'default' && selected);
-  if (!enforced) return {enforced, entries: [], isolatedBy};
-  const denyByDefault = options.mode === 'always' || isolating.length > 0;
-  if (!denyByDefault) entries.push(ALLOW_ANY[direction]);
-  if (direction === 'ingress' && options.allowLocalhost) entries.push(ALLOW_LOCALHOST);
+  const isolatedBy = mergeOrigins(parts.map(({isolating}) => isolating));
+  const enforced = options.mode === 'always' || (options.mode === 'default' && parts.length > 0);
+  if (!enforced) return {enforced, entries: NO_ENTRIES, isolatedBy};
+  const derived: PolicyEntry[] = options.mode === 'always' || isolatedBy.length > 0 ? [] : [ALLOW_ANY[direction]];
+  if (direction === 'ingress' && options.allowLocalhost) derived.push(ALLOW_LOCALHOST);
+  const [only] = parts;
+  if (only !== undefined && parts.length === 1 && derived.length === 0) return {enforced, entries: only.entries, isolatedBy};
+  // Sorted runs: sorting them merges them.
+  const entries: PolicyEntry[] = [];
+  for (const part of parts) for (const entry of part.entries) entries.push(entry);
+  for (const entry of derived) entries.push(entry);
   return {enforced, entries: mergeEntries(entries), isolatedBy};
 }
 
@@ -190,9 +199,10 @@ function mergeEntries(entries: PolicyEntry[]): PolicyEntry[] {
 
 /** Distinct and sorted. */
 export function mergeOrigins(lists: readonly (readonly Origin[])[]): readonly Origin[] {
-  const [first = []] = lists;
-  if (lists.length <= 1 && first.length <= 1) return first;
-  return distinct(lists.flat().sort(compareOrigins));
+  const some = lists.filter((list) => list.length > 0);
+  const [first = NO_ORIGINS] = some;
+  if (some.length <= 1 && first.length <= 1) return first;
+  return distinct(some.flat().sort(compareOrigins));
 }
 
 /** Of a sorted list. */

@@ -58,7 +58,11 @@ export class Endpoints {
   /** `pods`: those whose workload or identity changed. Answers with before and after of what is another endpoint now. */
   update(tables: Tables, changed: ChangedKeys, pods: readonly PodRecord[]): readonly EndpointChange[] {
     const looked: PodRecord[] = [];
-    for (const record of pods) look(record, sameElsewhere(record) ?? endpointOf(tables, record), looked);
+    for (const record of pods) {
+      const same = sameElsewhere(record);
+      if (same === null) settle(tables, record, looked);
+      else look(record, same, looked);
+    }
     for (const report of changed.endpointReports ?? []) this.#lookAt(tables, podOfReport(report), looked);
     for (const key of changed.endpoints ?? []) this.#lookAt(tables, key, looked);
     for (const node of changed.nodes ?? []) for (const key of tables.pods.keysBy('node', node)) this.#lookAt(tables, key, looked);
@@ -66,6 +70,7 @@ export class Endpoints {
     for (const record of looked) {
       const {before = null, endpoint: after} = record;
       record.before = undefined;
+      record.settled = false;
       if (before !== after) changes.push({record, before, after});
       else this.#records.forgetEmpty(record);
     }
@@ -74,8 +79,15 @@ export class Endpoints {
 
   #lookAt(tables: Tables, key: string, looked: PodRecord[]): void {
     const record = this.#records.get(key) ?? this.#records.make(key);
-    look(record, endpointOf(tables, record), looked);
+    settle(tables, record, looked);
   }
+}
+
+/** Once a turn: nothing that an endpoint is made of changes in it. */
+function settle(tables: Tables, record: PodRecord, looked: PodRecord[]): void {
+  if (record.settled) return;
+  record.settled = true;
+  look(record, endpointOf(tables, record), looked);
 }
 
 /** An endpoint stays the same object as long as it is equal to what it was before this turn. */

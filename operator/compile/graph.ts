@@ -203,7 +203,9 @@ export class Compiler {
   }
 
   #claimPod(key: string, before: Endpoint | null, after: Endpoint | null): void {
-    for (const own of before?.addresses ?? []) this.#ipcache.unclaim(hostPrefix(own), {kind: 'pod', source: key});
+    for (const own of before?.addresses ?? []) {
+      if (after?.addresses.includes(own) !== true) this.#ipcache.unclaim(hostPrefix(own), {kind: 'pod', source: key});
+    }
     if (after === null || after.addresses.length === 0) return;
     const address = this.#options.routingMode === 'tunnel' ? this.#views.get(after.node ?? '')?.address ?? '' : '';
     const tunnelEndpoint = address === '' ? null : address;

@@ -55,7 +55,7 @@ interface Touched {
 
 const NO_LABELS: Readonly<Record<string, string>> = {};
 /** Kept so that equal sets are made once; beyond that they are made again. */
-const MADE_SETS_MAX = 10_000;
+const MADE_SETS_MAX = 1 << 17;
 const NO_PODS: readonly PodRecord[] = [];
 
 export class Identities {

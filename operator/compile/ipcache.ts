@@ -55,19 +55,17 @@ export class IpCache {
   /** Replaces everything that `source`, which is no pod, claims. */
   replace(source: string, claims: ReadonlyMap<string, Claim>): void {
     const before = this.#bySource.get(source);
-    for (const [prefix, claim] of before ?? []) if (!claims.has(prefix)) this.unclaim(prefix, claim);
-    for (const [prefix, claim] of claims) {
-      const old = before?.get(prefix);
-      if (old !== undefined) this.unclaim(prefix, old);
-      this.claim(prefix, claim);
-    }
+    for (const [prefix, claim] of before ?? []) if (claims.get(prefix)?.kind !== claim.kind) this.unclaim(prefix, claim);
+    for (const [prefix, claim] of claims) this.claim(prefix, claim);
     if (claims.size === 0) this.#bySource.delete(source);
     else this.#bySource.set(source, claims);
   }
 
+  /** In place of what the source claimed of the prefix before. */
   claim(prefix: string, claim: Claim): void {
     const held = this.#byPrefix.get(prefix);
-    this.#byPrefix.set(prefix, held === undefined ? claim : [...claimsOf(held), claim]);
+    const others = held === undefined ? NO_CLAIMS : claimsOf(held).filter(({kind, source}) => kind !== claim.kind || source !== claim.source);
+    this.#byPrefix.set(prefix, others.length === 0 ? claim : [...others, claim]);
     this.#changed.push(prefix);
   }
 
@@ -105,6 +103,8 @@ export class IpCache {
     }
   }
 }
+
+const NO_CLAIMS: readonly Claim[] = [];
 
 function claimsOf(held: Claim | readonly Claim[]): readonly Claim[] {
   return 'kind' in held ? [held] : held;

@@ -17,6 +17,8 @@ export interface PodRecord {
   endpoint: Endpoint | null;
   /** The endpoint before this turn; undefined = not looked at in it. */
   before: Endpoint | null | undefined;
+  /** The endpoint was made of everything that is known now. */
+  settled: boolean;
   /** node-layers.ts: where the endpoint is, its place in the node's list, and what the node holds of it. */
   node: HeldNode | null;
   nodeSlot: number;
@@ -36,7 +38,7 @@ export class PodRecords {
 
   make(key: string): PodRecord {
     const made: PodRecord = {
-      key, workload: null, set: null, setSlot: -1, endpoint: null, before: undefined, node: null, nodeSlot: -1, held: null,
+      key, workload: null, set: null, setSlot: -1, endpoint: null, before: undefined, settled: false, node: null, nodeSlot: -1, held: null,
     };
     this.#all.set(key, made);
     return made;

@@ -10,7 +10,7 @@ import {Labels} from '../../lib/domain/labels.js';
 import type {EnforcementMode, Members, Peer, PeerSource, Rule, SelectorId, SubjectPolicy} from '../../lib/domain/policy.js';
 import {matches} from '../../lib/domain/selector.js';
 import {SelectorIndex, SetsByKey, type Anchor} from '../../lib/policy/anchors.js';
-import {modeOfSubject, peersOf, resolvePrepared, type PreparedRule, type PreparedSubject} from '../../lib/policy/resolve.js';
+import {modeOfSubject, peersOf, resolvePrepared, type PreparedSubject} from '../../lib/policy/resolve.js';
 import {knownPrefixes, prefixLabels, sourcesOf, type Meanings} from '../../lib/policy/selectors.js';
 import type {PolicyFact} from '../model/facts.js';
 import type {ChangedKeys, Tables} from '../model/tables.js';
@@ -246,22 +246,18 @@ export class Policies {
 
   /** What is the same to the nodes keeps its resource, so that its bytes are not made again. */
   #compile(id: IdentityId, labels: Labels, before: CompiledSubject | null): CompiledSubject {
-    const rules: PreparedRule[] = [];
+    const subjects: PreparedSubject[] = [];
     const objects = new Set<string>();
-    let prefixed = false;
     for (const {object, subject} of this.#index.candidates(labels)) {
       if (!matches(subject.selector, labels)) continue;
       objects.add(object);
-      for (const rule of subject.rules) {
-        rules.push(rule);
-        prefixed ||= rule.prefixed;
-      }
+      subjects.push(subject);
     }
     const {mode, allowLocalhost, meanings, families} = this.#options;
-    const policy = {subject: id, ...resolvePrepared(rules, {mode: modeOfSubject(mode, labels), allowLocalhost})};
-    const prefixes = prefixed ? knownPrefixes(rules.map(({rule}) => rule), {meanings, families}) : NO_PREFIXES;
+    const policy = {subject: id, ...resolvePrepared(subjects, {mode: modeOfSubject(mode, labels), allowLocalhost})};
+    const prefixes = subjects.some(({prefixed}) => prefixed) ? knownPrefixes(subjects.flatMap(({rules}) => rules), {meanings, families}) : NO_PREFIXES;
     if (before !== null && deepEqual(before.policy, policy)) return {...before, prefixes, objects: [...objects]};
-    const selectors = Array.from(peersOf(rules, policy), ({id: selector, peer}) => this.#use(selector, peer));
+    const selectors = Array.from(peersOf(subjects, policy), ({id: selector, peer}) => this.#use(selector, peer));
     return {id, policy, selectors, prefixes, objects: [...objects], resource: resource('policy', String(id), policy)};
   }
 

@@ -4,9 +4,18 @@ import type {Change, WatchedKind} from '../../../operator/watch/feed-types.js';
 import type {KubeObject} from '../../../lib/kube/object.js';
 
 export interface Workload {
-  readonly changes: Change[];
-  /** `namespace/name` → node and address, as agents would report them. */
-  readonly placed: {readonly namespace: string; readonly name: string; readonly node: string; readonly address: string}[];
+  /** Made as they are asked for: what a watch delivers is not kept, either. */
+  readonly objects: () => Generator<Change>;
+  /** Where agents would report them to be. */
+  readonly pods: () => Generator<Placed>;
+}
+
+export interface Placed {
+  readonly namespace: string;
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly node: string;
+  readonly address: string;
 }
 
 type Content = Readonly<Record<string, unknown>> & {readonly labels?: Readonly<Record<string, string>>};
@@ -40,56 +49,87 @@ function networkPolicy(namespace: string, name: string, spec: object): Change {
   return change('NetworkPolicy', namespace, name, {spec});
 }
 
+function podOfPlaced({namespace, name, labels, node}: Placed): Change {
+  return podOf(namespace, name, labels, node);
+}
+
+function* nodesOf(count: number): Generator<Change> {
+  for (let i = 0; i < count; i++) yield nodeOf(i);
+}
+
 /** 4 pods and 3 policies in each namespace: each policy selects by label, one peer at ingress and one at egress. */
 export function smallNamespaces(namespaces: number, nodes: number): Workload {
-  const changes: Change[] = Array.from({length: nodes}, (_, i) => nodeOf(i));
-  const placed: Workload['placed'] = [];
-  for (let n = 0; n < namespaces; n++) {
-    const namespace = `ns-${n}`;
-    changes.push(namespaceOf(namespace));
+  function* podsOf(n: number): Generator<Placed> {
     for (let p = 0; p < 4; p++) {
       const index = n * 4 + p;
-      const node = `node-${index % nodes}`;
-      changes.push(podOf(namespace, `pod-${p}`, {app: `app-${p % 2}`}, node));
-      placed.push({namespace, name: `pod-${p}`, node, address: address(index)});
+      yield {namespace: `ns-${n}`, name: `pod-${p}`, labels: {app: `app-${p % 2}`}, node: `node-${index % nodes}`, address: address(index)};
     }
-    const peer = (app: string): object => ({podSelector: {matchLabels: {app}}});
-    changes.push(networkPolicy(namespace, 'np-1', {podSelector: {matchLabels: {app: 'app-0'}}, policyTypes: ['Ingress', 'Egress'], ingress: [{from: [peer('app-1')]}], egress: [{to: [peer('app-1')]}]}));
-    changes.push(networkPolicy(namespace, 'np-2', {podSelector: {matchLabels: {app: 'app-1'}}, policyTypes: ['Ingress', 'Egress'], ingress: [{from: [peer('app-0')]}], egress: [{to: [peer('app-0')]}]}));
-    changes.push(networkPolicy(namespace, 'np-3', {podSelector: {}, policyTypes: ['Ingress', 'Egress'], ingress: [{from: [peer('app-0')]}], egress: [{to: [peer('app-0')]}]}));
   }
-  return {changes, placed};
+  return {
+    * objects() {
+      yield* nodesOf(nodes);
+      for (let n = 0; n < namespaces; n++) {
+        yield namespaceOf(`ns-${n}`);
+        for (const pod of podsOf(n)) yield podOfPlaced(pod);
+        yield* smallNamespacePolicies(`ns-${n}`);
+      }
+    },
+    * pods() {
+      for (let n = 0; n < namespaces; n++) yield* podsOf(n);
+    },
+  };
+}
+
+export function* smallNamespacePolicies(namespace: string): Generator<Change> {
+  const between = (subject: object, app: string): object => {
+    const peers = [{podSelector: {matchLabels: {app}}}];
+    return {podSelector: subject, policyTypes: ['Ingress', 'Egress'], ingress: [{from: peers}], egress: [{to: peers}]};
+  };
+  yield networkPolicy(namespace, 'np-1', between({matchLabels: {app: 'app-0'}}, 'app-1'));
+  yield networkPolicy(namespace, 'np-2', between({matchLabels: {app: 'app-1'}}, 'app-0'));
+  yield networkPolicy(namespace, 'np-3', between({}, 'app-0'));
 }
 
 /** One namespace; every policy selects every pod. */
 export function oneNamespace(pods: number, policies: number, nodes: number): Workload {
-  const changes: Change[] = [...Array.from({length: nodes}, (_, i) => nodeOf(i)), namespaceOf('big')];
-  const placed: Workload['placed'] = [];
-  for (let p = 0; p < pods; p++) {
-    const node = `node-${p % nodes}`;
-    changes.push(podOf('big', `pod-${p}`, {app: 'one'}, node));
-    placed.push({namespace: 'big', name: `pod-${p}`, node, address: address(p)});
+  function* placed(): Generator<Placed> {
+    for (let p = 0; p < pods; p++) yield {namespace: 'big', name: `pod-${p}`, labels: {app: 'one'}, node: `node-${p % nodes}`, address: address(p)};
   }
-  for (let i = 0; i < policies; i++) {
-    changes.push(networkPolicy('big', `np-${i}`, {podSelector: {}, policyTypes: ['Ingress', 'Egress'], ingress: [{from: [{podSelector: {}}]}], egress: [{to: [{podSelector: {}}]}]}));
-  }
-  return {changes, placed};
+  const all = {podSelector: {}, policyTypes: ['Ingress', 'Egress'], ingress: [{from: [{podSelector: {}}]}], egress: [{to: [{podSelector: {}}]}]};
+  return {
+    * objects() {
+      yield* nodesOf(nodes);
+      yield namespaceOf('big');
+      for (const pod of placed()) yield podOfPlaced(pod);
+      for (let i = 0; i < policies; i++) yield networkPolicy('big', `np-${i}`, structuredClone(all));
+    },
+    pods: placed,
+  };
 }
 
-/** Tenants by label in shared namespaces, each isolated from all others; 100 pods on a node. */
-export function isolatedTenants(tenants: number): Workload {
-  const nodes = Math.max(1, Math.ceil(tenants / 100));
-  const changes: Change[] = [...Array.from({length: nodes}, (_, i) => nodeOf(i)), namespaceOf('saas')];
-  const placed: Workload['placed'] = [];
-  for (let t = 0; t < tenants; t++) {
-    const node = `node-${t % nodes}`;
-    const labels = {customer: `c-${t}`, tier: `t-${t % 3}`, region: `r-${t % 7}`};
-    changes.push(podOf('saas', `pod-${t}`, labels, node));
-    placed.push({namespace: 'saas', name: `pod-${t}`, node, address: address(t)});
-    const own = {podSelector: {matchLabels: {customer: labels.customer}}};
-    changes.push(networkPolicy('saas', `np-${t}`, {podSelector: {matchLabels: {customer: labels.customer}}, policyTypes: ['Ingress'], ingress: [{from: [own]}]}));
+/** The labels of a customer's pods. */
+export function tenantLabels(customer: number): Readonly<Record<string, string>> {
+  return {customer: `c-${customer}`, tier: `t-${customer % 3}`, region: `r-${customer % 7}`};
+}
+
+/** Customers by label in one namespace, two pods each, isolated from all others; 100 pods on a node. */
+export function isolatedTenants(pods: number): Workload {
+  const nodes = Math.max(1, Math.ceil(pods / 100));
+  function* placed(): Generator<Placed> {
+    for (let p = 0; p < pods; p++) yield {namespace: 'saas', name: `pod-${p}`, labels: tenantLabels(p >> 1), node: `node-${p % nodes}`, address: address(p)};
   }
-  return {changes, placed};
+  return {
+    * objects() {
+      yield* nodesOf(nodes);
+      yield namespaceOf('saas');
+      for (const pod of placed()) yield podOfPlaced(pod);
+      for (let customer = 0; customer < pods >> 1; customer++) {
+        const own = {matchLabels: {customer: `c-${customer}`}};
+        yield networkPolicy('saas', `np-${customer}`, {podSelector: own, policyTypes: ['Ingress'], ingress: [{from: [{podSelector: structuredClone(own)}]}]});
+      }
+    },
+    pods: placed,
+  };
 }
 
 /** `count` CIDRs of lengths 8..32 that are spread over the space. */

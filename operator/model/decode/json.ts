@@ -35,7 +35,7 @@ export function stringMap(value: unknown): Readonly<Record<string, string>> {
 }
 
 const SHARED = new Map<string, Readonly<Record<string, string>>>();
-const SHARED_MAX = 20_000;
+const SHARED_MAX = 1 << 17;
 
 /** As `stringMap`; equal maps are mostly the same object, so that what is made of one is found again for the others. */
 export function sharedStringMap(value: unknown): Readonly<Record<string, string>> {
