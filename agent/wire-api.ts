@@ -66,7 +66,7 @@ export class AgentView implements EventNames {
       devices: this.devices(),
       masquerade: {
         enabled: config?.enableIPv4Masquerade ?? false, mode: 'bpf', entries: masquerade?.nonMasqueradeCidrs.length ?? 0, source: masquerade?.source ?? null,
-        hold: compiled?.kernel.holds[0]?.reason ?? null,
+        hold: compiled?.kernel.holds.find(({map}) => map === 'cilium_ipmasq_v4')?.reason ?? null,
       },
       ipam: ipam.status(),
       endpoints: {total: endpoints.all.size, ready: [...endpoints.all.values()].filter(({state}) => state === 'ready').length},

@@ -205,7 +205,7 @@ export class NodeEngine implements DesiredState {
     this.#hasMasquerade ??= this.#parts.hasMasquerade();
     const state = this.#hasMasquerade ? compiled.kernel : {...compiled.kernel, holds: holds.filter(({map}) => map !== 'cilium_ipmasq_v4' && map !== 'cilium_ipmasq_v6')};
     this.#round = await kernel.apply(state, {prune: true});
-    this.#hasMasquerade ||= holds.length === 0;
+    this.#hasMasquerade ||= !holds.some(({map}) => map === 'cilium_ipmasq_v4');
     // A device that this round has made has an index that the programs need: then the round counts only with the next one.
     if (compiled.kernel.links.every(({name}) => links.all.has(name))) return true;
     await links.refresh();

@@ -149,12 +149,34 @@ static __noinline int ipv6_to_netdev(struct __sk_buff *skb, struct packet *p)
 	return masquerade6(skb, p, &addr);
 }
 
+/*
+ * From the wire back to the wire, for an address that this node announces: nothing here has served it (who does gives the packet another
+ * destination), and the router would send it here again. What did not come from the wire pays one comparison.
+ */
+static __always_inline int drop_unserved(struct __sk_buff *skb, struct packet *p)
+{
+	struct ipmasq_key key = {.prefixlen = 32};
+
+	if (!skb->ingress_ifindex || skb->protocol != bpf_htons(ETH_P_IP) || !device_ipv4(skb->ingress_ifindex) ||
+	    parse_ipv4(skb, p) < 0)
+		return TC_ACT_OK;
+	key.addr = p->tuple.daddr;
+	if (!bpf_map_lookup_elem(&cilium_announced_v4, &key))
+		return TC_ACT_OK;
+	p->src_id = identity_of(lookup_ipcache(p->tuple.saddr));
+	parse_l4(skb, p); /* for the event: without ports it is dropped as well */
+	return DROP(p, DROP_NO_SERVICE);
+}
+
 static __always_inline int to_netdev(struct __sk_buff *skb, struct packet *p)
 {
 	__u32 magic = skb->mark & MARK_MAGIC_MASK;
 	bool ipv6 = config_ipv6 && config_masquerade6 && skb->protocol == bpf_htons(ETH_P_IPV6);
 	__be32 addr;
+	int ret = drop_unserved(skb, p);
 
+	if (ret < 0)
+		return ret;
 	if (!ipv6 && (!config_masquerade || skb->protocol != bpf_htons(ETH_P_IP)))
 		return TC_ACT_OK;
 	/* Answers, what the tunnel made, and what a proxy sends in a pod's name. */

@@ -9,7 +9,8 @@ import type {PolicyEntry} from '../../lib/domain/policy.js';
 import {endpointConfigCodec, ifToEndpointCodec, lxcCodec} from '../maps/endpoint.js';
 import {ipcacheCodec} from '../maps/ipcache.js';
 import type {MapCodec} from '../maps/layout.js';
-import {ipmasq6Codec, ipmasqCodec} from '../maps/masq.js';
+import type {Advertisement} from '../../lib/domain/bgp.js';
+import {announcedCodec, ipmasq6Codec, ipmasqCodec} from '../maps/masq.js';
 import {decodePolicyKey, decodePolicyValue} from '../maps/policy.js';
 import type {LocalEndpoint, LocalFacts} from '../model/local.js';
 import {NO_LOCAL_IDENTITIES} from '../model/local-identities.js';
@@ -186,6 +187,17 @@ describe('compileNode', () => {
     const held = compiled(tablesOf([resource('masquerade', 'masquerade', {hold: {reason: 'bad YAML'}, nonMasqueradeCidrs: [], source: 'configmap'})])).kernel;
     expect(held.holds).toEqual(['cilium_ipmasq_v4', 'cilium_ipmasq_v6'].map((map) => ({map, reason: 'bad YAML'})));
     expect(decoded(held, 'cilium_ipmasq_v4', ipmasqCodec).map(([prefix]) => prefix)).toEqual(['169.254.0.0/16']);
+  });
+
+  test('announced addresses: those of Services, or a hold while the speaker is held', () => {
+    const advertisement = (kind: string, prefix: string): Advertisement =>
+      ({prefix, peers: [], localPreference: null, communities: [], largeCommunities: [], origin: {kind, namespace: '', name: 'x', uid: ''}});
+    const advertisements = [advertisement('Service', '10.20.10.1/32'), advertisement('Service', '2001:db8::1/128'), advertisement('Node', '10.98.1.0/24')];
+    const speaker = {instances: [{name: 'i', asn: 1, routerId: '10.1.5.10', listenPort: -1, peers: [], advertisements}], source: null};
+    const {kernel} = compiled(tablesOf([resource('speaker', 'speaker', speaker)]));
+    expect(decoded(kernel, 'cilium_announced_v4', announcedCodec).map(([prefix]) => prefix)).toEqual(['10.20.10.1/32']);
+    const held = compiled(tablesOf([resource('speaker', 'speaker', {...speaker, instances: [], holds: [{instance: null, peer: null, reason: 'broken'}]})])).kernel;
+    expect(held.holds).toEqual([{map: 'cilium_announced_v4', reason: 'broken'}]);
   });
 
   test('devices, routes and programs by routing mode', () => {

@@ -4,11 +4,13 @@ import {single} from '../../lib/desired/tables.js';
 import type {NodeTables} from '../../lib/desired/tables.js';
 import type {Speaker} from '../../lib/domain/bgp.js';
 import type {LocalFacts} from '../model/local.js';
+import {compileAnnounced} from './announced.js';
+import type {CompiledAnnounced} from './announced.js';
 import {compileEndpoints} from './endpoints.js';
 import type {EndpointMaps} from './endpoints.js';
 import type {CompileInput, CompileOptions, Finding} from './input.js';
 import {compileIpcache} from './ipcache.js';
-import type {KernelState, MapContent, MapEntry} from './kernel-state.js';
+import type {KernelState, MapContent, MapEntry, ReconciledMap} from './kernel-state.js';
 import {compileLinks, compileSysctls} from './links.js';
 import {compileMasquerade} from './masquerade.js';
 import type {CompiledMasquerade} from './masquerade.js';
@@ -25,6 +27,8 @@ export interface Compiled {
   readonly policies: readonly CompiledPolicy[];
 }
 
+const MASQUERADE_MAPS: readonly ReconciledMap[] = ['cilium_ipmasq_v4', 'cilium_ipmasq_v6'];
+const ANNOUNCED_MAPS: readonly ReconciledMap[] = ['cilium_announced_v4'];
 const NO_SPEAKER: Speaker = {instances: [], source: null};
 
 /** What earlier runs made, so that a run costs what changed. Holds values only: a new one gives the same results. */
@@ -33,6 +37,7 @@ export class CompileMemo {
   readonly ipcache = new Memo<MapContent>();
   readonly endpoints = new Memo<EndpointMaps>();
   readonly masquerade = new Memo<CompiledMasquerade>();
+  readonly announced = new Memo<CompiledAnnounced>();
   readonly policies = new Memo<CompiledPolicy>();
 }
 
@@ -48,22 +53,28 @@ export function compileNode(tables: NodeTables, facts: LocalFacts, options: Comp
   });
   const endpoints = memo.endpoints.of('', [config, tables.ipcache, tables.endpoint, tables.policy, facts.endpoints, facts.links], () => compileEndpoints(input));
   const masquerade = memo.masquerade.of('', [config, tables.masquerade], () => compileMasquerade(input));
+  const announced = memo.announced.of('', [tables.speaker], () => compileAnnounced(input));
   const policy = compilePolicySlots(input, memo.policies);
   const programs = compilePrograms(input);
-  for (const each of [memo.ipcache, memo.endpoints, memo.masquerade, memo.policies]) each.sweep();
+  for (const each of [memo.ipcache, memo.endpoints, memo.masquerade, memo.announced, memo.policies]) each.sweep();
   return {
     kernel: {
-      maps: new Map<keyof EndpointMaps | 'cilium_ipcache' | 'cilium_ipmasq_v4' | 'cilium_ipmasq_v6' | 'cilium_runtime_config', MapContent>([
+      maps: new Map<keyof EndpointMaps | 'cilium_ipcache' | 'cilium_ipmasq_v4' | 'cilium_ipmasq_v6' | 'cilium_announced_v4' | 'cilium_runtime_config', MapContent>([
         ['cilium_ipcache', ipcache], ['cilium_lxc', endpoints.cilium_lxc], ['cilium_ep_config', endpoints.cilium_ep_config],
-        ['cilium_if_to_ep', endpoints.cilium_if_to_ep], ['cilium_ipmasq_v4', masquerade.content], ['cilium_ipmasq_v6', masquerade.content6], ['cilium_runtime_config', compileRuntimeConfig(input)],
+        ['cilium_if_to_ep', endpoints.cilium_if_to_ep], ['cilium_ipmasq_v4', masquerade.content], ['cilium_ipmasq_v6', masquerade.content6],
+        ['cilium_announced_v4', announced.content], ['cilium_runtime_config', compileRuntimeConfig(input)],
       ]),
       policySlots: policy.slots,
       links: compileLinks(input), routes: compileRoutes(input), sysctls: compileSysctls(input), attachments: compileAttachments(input),
       programConfig: programs.config,
       speaker: single(tables, 'speaker') ?? NO_SPEAKER,
-      holds: masquerade.hold === null ? [] : (['cilium_ipmasq_v4', 'cilium_ipmasq_v6'] as const).map((map) => ({map, reason: masquerade.hold ?? ''})),
+      holds: [...heldMaps(MASQUERADE_MAPS, masquerade.hold), ...heldMaps(ANNOUNCED_MAPS, announced.hold)],
     },
     findings: [...policy.findings, ...programs.findings],
     policies: policy.compiled,
   };
+}
+
+function heldMaps(maps: readonly ReconciledMap[], reason: string | null): KernelState['holds'] {
+  return reason === null ? [] : maps.map((map) => ({map, reason}));
 }

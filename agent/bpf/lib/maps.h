@@ -285,6 +285,15 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 } cilium_ipmasq_v4 SEC(".maps");
 
+/* Addresses of Services that this node announces. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__type(key, struct ipmasq_key);
+	__type(value, __u8);
+	__uint(max_entries, 65536);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+} cilium_announced_v4 SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__type(key, struct ipv4_frag_id);

@@ -15,7 +15,7 @@ import {decodeEvent} from '../../maps/events.js';
 import type {DatapathEvent} from '../../maps/events.js';
 import {ipcacheCodec} from '../../maps/ipcache.js';
 import type {MapCodec} from '../../maps/layout.js';
-import {ipmasq6Codec, ipmasqCodec} from '../../maps/masq.js';
+import {announcedCodec, ipmasq6Codec, ipmasqCodec} from '../../maps/masq.js';
 import {metricsCodec} from '../../maps/metrics.js';
 import {snat6Codec, snatCodec} from '../../maps/nat.js';
 import {allowAll, encodePolicyKey, encodePolicyValue, POLICY_ENTRY, policySlotCodec} from '../../maps/policy.js';
@@ -176,6 +176,10 @@ export class Datapath {
     for (const prefix of prefixes) this.put(prefix.includes(':') ? ipmasq6Codec : ipmasqCodec, prefix, null);
   }
 
+  announced(...prefixes: readonly string[]): void {
+    for (const prefix of prefixes) this.put(announcedCodec, prefix, null);
+  }
+
   /** Replaces what the endpoint's slot points to. `open`: both directions without enforcement. */
   policy(endpointId: number, rows: readonly PolicyRow[] | 'open'): void {
     const inner = this.#newPolicy();
@@ -213,7 +217,7 @@ export class Datapath {
     return program;
   }
 
-  run(name: ProgramName, packet: Uint8Array, context: {ifindex?: number; mark?: number} = {}): Outcome {
+  run(name: ProgramName, packet: Uint8Array, context: {ifindex?: number; ingressIfindex?: number; mark?: number} = {}): Outcome {
     const program = this.program(name);
     const zero = new Uint8Array(4);
     this.#probe?.update(zero, PROBE.encode(this.#probeIn));
@@ -221,6 +225,7 @@ export class Datapath {
     const input = new Uint8Array(192);
     const view = new DataView(input.buffer);
     view.setUint32(8, context.mark ?? 0, true);
+    view.setUint32(36, context.ingressIfindex ?? 0, true);
     view.setUint32(40, context.ifindex ?? LO, true);
     const result = program.testRun({data: packet, context: input});
     const probe = PROBE.decode(this.#probe?.lookup(zero) ?? PROBE.encode(NO_PROBE));

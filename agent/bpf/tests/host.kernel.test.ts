@@ -1,7 +1,7 @@
 import {afterEach, beforeEach, describe, expect, test} from '@jest/globals';
 
 import type {ProgramConfig} from '../../maps/program-config.js';
-import {A, B, Datapath, NODE, REMOTE, ROUTER, WORLD} from './datapath.js';
+import {A, B, Datapath, LO, NODE, REMOTE, ROUTER, WORLD} from './datapath.js';
 import type {Outcome} from './datapath.js';
 import {arp, echo, ethernet, MACS, parse, rawIp, tcp, TCP_FLAGS, udp} from './packets.js';
 
@@ -33,6 +33,35 @@ const stack = (outcome: Outcome, packet: Uint8Array): void => {
   expect(outcome).toMatchObject({verdict: 'pass', action: 'none', reason: null});
   expect(outcome.packet).toEqual(packet);
 };
+
+describe('announced addresses of Services that nothing here serves', () => {
+  const VIP = '10.20.10.1';
+  const UPLINK = {ingressIfindex: LO};
+  const to = (destination: string, source = WORLD): Uint8Array => tcp({source, destination, sourcePort: 50_000, destinationPort: 80}, SYN);
+  beforeEach(() => d.announced(`${VIP}/32`, '10.20.11.0/24'));
+
+  test.each([VIP, '10.20.11.77'])('from the wire to %s: not back to the wire, and counted', (address) => {
+    expectDrop(d.run('cil_to_netdev', to(address), UPLINK), 158, 2);
+  });
+
+  test('whatever the protocol', () => {
+    expectDrop(d.run('cil_to_netdev', rawIp({source: WORLD, destination: VIP}, 47, new Uint8Array(8)), UPLINK), 158, 2);
+  });
+
+  test('without masquerading as well', () => {
+    d.close();
+    reopen({masquerade: false});
+    d.announced(`${VIP}/32`);
+    expectDrop(d.run('cil_to_netdev', to(VIP), UPLINK), 158, 2);
+  });
+
+  test.each([
+    ['to an address that is not announced', to('10.20.10.2'), UPLINK],
+    ['from this node itself', to(VIP, NODE), {}],
+    ['from a device that is no uplink', to(VIP), {ingressIfindex: 99}],
+    ['what somebody served: it has another destination now', to(REMOTE.ip), UPLINK],
+  ])('%s: the way is free', (_what, packet, context) => stack(d.run('cil_to_netdev', packet, context), packet));
+});
 
 describe('from the wire', () => {
   const arrive = (packet: Uint8Array): Outcome => d.run('cil_from_netdev', packet);
