@@ -1,6 +1,6 @@
 // lbipam compile as a process on manifests: the operator's allocation, without root, cluster or network.
 
-import {mkdtempSync, rmSync, writeFileSync} from 'node:fs';
+import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {afterAll, expect, test} from '@jest/globals';
@@ -37,6 +37,15 @@ test('addresses, conditions and counts as I5 names them; enable-ipv6 from the co
   expect(both.services[0]?.addresses).toEqual(['10.0.10.1', '2001:db8::']);
   writeFileSync(config, 'kind: ConfigMap\ndata: {default-lb-service-ipam: none}\n');
   expect((JSON.parse(stentorctl(['lbipam', 'compile', '-', '-o', 'json', '--config', config], {input: text(OBJECTS)}).out) as Answer).services).toEqual([]);
+});
+
+test('the objects of docs/lb-ipam.md are taken', () => {
+  const page = readFileSync(join(import.meta.dirname, '../../../docs/lb-ipam.md'), 'utf8');
+  const blocks = [...page.matchAll(/^```yaml\n([\s\S]*?)^```/gm)].map(([, block = '']) => block);
+  expect(blocks.length).toBeGreaterThan(0);
+  const {out, err, code} = stentorctl(['lbipam', 'compile', '-', '-o', 'json'], {input: `${blocks.join('---\n')}---\n${JSON.stringify(service('web'))}\n`});
+  expect([code, err]).toEqual([0, '']);
+  expect(JSON.parse(out)).toMatchObject({services: [{name: 'web', addresses: ['10.20.10.0']}], pools: [{name: 'blue', total: 357}]});
 });
 
 test('the table says why a Service has none; what is refused is said, and the answer is about the rest', () => {

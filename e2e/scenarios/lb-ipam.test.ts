@@ -9,6 +9,8 @@ import {RouteWatch} from '../harness/route-watch.js';
 import {RunDirectory} from '../harness/run-dir.js';
 import {until} from '../harness/shell.js';
 import {NODES} from '../harness/topology.js';
+import {udp} from '../harness/traffic.js';
+import {getText} from '../harness/unix-http.js';
 
 const MINUTE = 60_000;
 const WAIT = {timeoutMs: 10_000, intervalMs: 20};
@@ -77,6 +79,13 @@ async function routed(address: string, leaf0: string, leaf1: string): Promise<vo
   });
 }
 
+/** Packets for announced addresses that nothing serves. */
+async function drops(node: string): Promise<number> {
+  const text = await getText(lab.stentor.agentMetrics(node), '/metrics');
+  const line = /^cilium_drop_count_total\{(?=[^}]*reason="Service backend not found")[^}]*direction="EGRESS"[^}]*\} (\d+)/m.exec(text);
+  return Number(line?.[1] ?? 0);
+}
+
 async function events(kind: string, name: string): Promise<string> {
   return lab.kubectl(['get', 'events', '-n', 'default', '--field-selector', `involvedObject.kind=${kind},involvedObject.name=${name}`, '-o', 'jsonpath={range .items[*]}{.reason}: {.message}{"\\n"}{end}']);
 }
@@ -89,6 +98,15 @@ test('a pool and a Service: the address is in its status, printed by kubectl, an
   expect(await lab.kubectl(['get', 'service', 'web', '--no-headers'])).toMatch(/^web +LoadBalancer +\S+ +10\.20\.10\.0 +80\/TCP/);
   await until('the counts', WAIT, async () => /^blue +false +False +7 /.test(await lab.kubectl(['get', 'ippools', '--no-headers'])) ? true : null);
   await lab.kubectl(['wait', '--for=condition=cilium.io/IPAMRequestSatisfied', 'service/web', '--timeout=5s']);
+}, MINUTE);
+
+test('nothing serves the address yet: each packet is dropped on a node, once, with a reason that is counted', async () => {
+  const counted = async (): Promise<number> => (await Promise.all(NODES.map(({name}) => drops(name)))).reduce((sum, one) => sum + one, 0);
+  const before = await counted();
+  const results = await Promise.all(Array.from({length: 20}, () => udp(lab.ext, '10.20.10.0', 80, {timeoutMs: 500})));
+  expect(new Set(results.map(({result}) => result))).toEqual(new Set(['timeout']));
+  // On its way round a packet would be counted by every node that it passes, or end as too old.
+  expect(await counted() - before).toBe(20);
 }, MINUTE);
 
 test('what the selector does not want any more is withdrawn, and only that; the address stays the Service’s', async () => {
@@ -162,7 +180,8 @@ test('the operator is killed and started again: no address moves, no object is w
   await apply(service('after'));
   await given('after', '10.20.10.2');
   await routed('10.20.10.2', RACK0, RACK1);
-  expect((await versions()).split('\n').filter((line) => !/^(after|blue) /.test(line)).join('\n')).toBe(before.split('\n').filter((line) => !/^blue /.test(line)).join('\n'));
+  const others = (text: string): readonly string[] => text.split('\n').filter((line) => !/^(after|blue) /.test(line));
+  expect(others(await versions())).toEqual(others(before));
   expect(new Set(watches.flatMap((watch) => watch.changes()).map(({prefix}) => prefix))).toEqual(new Set(['10.20.10.2']));
   for (const watch of watches) watch.stop();
 }, MINUTE);

@@ -46,6 +46,7 @@ class FakeTarget implements ObjectTarget {
   apply = (resource: ApiResource, object: KubeObject): Promise<KubeObject> => this.#write('apply', resource, object);
   applyStatus = (resource: ApiResource, object: KubeObject): Promise<KubeObject> => this.#write('status', resource, object);
   merge = (resource: ApiResource, object: KubeObject): Promise<KubeObject> => this.#write('merge', resource, object);
+  mergeStatus = (resource: ApiResource, object: KubeObject): Promise<KubeObject> => this.#write('merge status', resource, object);
   remove = async (resource: ApiResource, object: KubeObject): Promise<boolean> => {
     await this.#write('remove', resource, object);
     return this.objects.delete(`${resource.kind}/${objectKey(object)}`);

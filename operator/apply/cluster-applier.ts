@@ -284,7 +284,7 @@ export class ClusterApplier {
     if (plan.verb === 'merge') return isKubeError(error, 'NotFound');
     if (plan.verb === 'remove') return isKubeError(error, 'Conflict');
     // The status of an object that is gone, or of one that was made anew.
-    return plan.verb === 'applyStatus' && isKubeError(error, 'NotFound', 'Conflict') && this.#isGone(plan.object);
+    return (plan.verb === 'applyStatus' || plan.verb === 'mergeStatus') && isKubeError(error, 'NotFound', 'Conflict') && this.#isGone(plan.object);
   }
 
   #isGone(object: KubeObject): boolean {

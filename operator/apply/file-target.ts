@@ -39,6 +39,10 @@ export class FileTarget implements ObjectTarget {
     return this.#write(resource, {...await this.get(resource, object), ...object}, false);
   }
 
+  async mergeStatus(resource: ApiResource, object: KubeObject): Promise<KubeObject> {
+    return this.#write(resource, object, false);
+  }
+
   async remove(resource: ApiResource, object: KubeObject): Promise<boolean> {
     const path = this.#path(resource, object);
     const was = await readFile(path).then(() => true, () => false);

@@ -24,6 +24,8 @@ export interface ObjectTarget {
   /** The same for `status` alone; a `metadata.resourceVersion` in it is a precondition (`Conflict`). */
   applyStatus(resource: ApiResource, object: KubeObject, signal: AbortSignal): Promise<KubeObject>;
   merge(resource: ApiResource, object: KubeObject, signal: AbortSignal): Promise<KubeObject>;
+  /** Of `status` alone, for what somebody else wrote there: an apply would leave it. */
+  mergeStatus(resource: ApiResource, object: KubeObject, signal: AbortSignal): Promise<KubeObject>;
   /** Only this very object (uid); true when it was there. */
   remove(resource: ApiResource, object: KubeObject, signal: AbortSignal): Promise<boolean>;
   get(resource: ApiResource, object: KubeObject, signal: AbortSignal): Promise<KubeObject>;
@@ -64,6 +66,11 @@ export class KubeTarget implements ObjectTarget {
   async merge(resource: ApiResource, object: KubeObject, signal: AbortSignal): Promise<KubeObject> {
     await this.#bucket.take(signal);
     return this.#client.patch(pathOf(resource, object), {type: 'merge', patch: object, fieldManager: FIELD_MANAGER}, signal);
+  }
+
+  async mergeStatus(resource: ApiResource, object: KubeObject, signal: AbortSignal): Promise<KubeObject> {
+    await this.#bucket.take(signal);
+    return this.#client.patch(pathOf(resource, object, 'status'), {type: 'merge', patch: object, fieldManager: FIELD_MANAGER}, signal);
   }
 
   async remove(resource: ApiResource, object: KubeObject, signal: AbortSignal): Promise<boolean> {

@@ -6,7 +6,7 @@ import {isRecord, type KubeObject} from '../../lib/kube/object.js';
 import type {ApiResource} from '../../lib/kube/resources.js';
 
 export type Plan =
-  | {readonly verb: 'create' | 'apply' | 'applyStatus' | 'merge'; readonly resource: ApiResource; readonly object: KubeObject}
+  | {readonly verb: 'create' | 'apply' | 'applyStatus' | 'merge' | 'mergeStatus'; readonly resource: ApiResource; readonly object: KubeObject}
   | {readonly verb: 'remove'; readonly resource: ApiResource; readonly object: KubeObject}
   | {readonly verb: 'nothing'; readonly why?: string};
 

@@ -49,7 +49,8 @@ export function conditionsOf(object: KubeObject): ReadonlyMap<string, Readonly<R
   return new Map(list.filter(isRecord).map((condition) => [String(condition['type']), condition]));
 }
 
+/** The API server leaves a generation of 0 out: Services have none. */
 export function isSame(current: Readonly<Record<string, unknown>> | undefined, wanted: Condition): boolean {
   return current !== undefined && current['status'] === wanted.status && current['reason'] === wanted.reason
-    && current['message'] === wanted.message && current['observedGeneration'] === wanted.observedGeneration;
+    && current['message'] === wanted.message && (current['observedGeneration'] ?? 0) === wanted.observedGeneration;
 }

@@ -17,6 +17,7 @@ const observed = (ingress: readonly object[], conditions: readonly object[] = []
 describe('the status of a Service', () => {
   test.each([
     ['as it should be', observed([{ip: '10.0.0.1', ipMode: 'VIP'}], [condition])],
+    ['as it should be, without the generation that Services do not have', observed([{ip: '10.0.0.1', ipMode: 'VIP'}], [{...condition, observedGeneration: undefined}])],
     ['of another Service of that name', {metadata: {name: 's', namespace: 'a', uid: 'other'}}],
     ['of a Service that is gone', undefined],
   ])('%s: nothing is written', (_what, seen) => expect(planServiceStatus(desired, seen, NOW)).toEqual({verb: 'nothing'}));
@@ -36,11 +37,10 @@ describe('the status of a Service', () => {
     }});
   });
 
-  test('what is not ours any more is cleared: the addresses by name, the condition by leaving it out; then nothing', () => {
+  test('what is not ours any more is cleared, whoever wrote it, and nothing besides; then nothing', () => {
     const cleared = {...desired, addresses: [], condition: null};
-    const plan = planServiceStatus(cleared, observed([{ip: '10.0.0.1'}], [condition]), NOW);
-    expect(plan).toMatchObject({verb: 'applyStatus', object: {status: {loadBalancer: {ingress: []}}}});
-    expect(JSON.stringify(plan)).not.toContain('conditions');
+    const plan = planServiceStatus(cleared, observed([{ip: '10.0.0.1'}], [condition, {type: 'Other'}]), NOW);
+    expect(plan).toMatchObject({verb: 'mergeStatus', object: {metadata: {resourceVersion: '7'}, status: {loadBalancer: {ingress: []}, conditions: [{type: 'Other'}]}}});
     expect(planServiceStatus(cleared, observed([], [{type: 'Other'}]), NOW)).toEqual({verb: 'nothing'});
   });
 });

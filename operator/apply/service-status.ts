@@ -7,25 +7,23 @@ import {RESOURCES} from '../../lib/kube/resources.js';
 import {NOTHING, type Plan} from './plan.js';
 import {conditionsOf, isSame, precondition, stamped} from './policy-status.js';
 
-/**
- * Written on the version that was seen: an address is never added to a Service that has changed since. What is to be cleared is
- * named as an empty list, since somebody else may have written it before.
- */
+/** Written on the version that was seen: an address is never added to a Service that has changed since. */
 export function planServiceStatus(desired: DesiredServiceStatus | undefined, observed: KubeObject | undefined, now: string): Plan {
   if (desired === undefined || observed === undefined || observed.metadata.uid !== desired.object.uid) return NOTHING;
   const {addresses, condition} = desired;
-  const before = conditionsOf(observed).get(SATISFIED_CONDITION);
+  const conditions = conditionsOf(observed);
+  const before = conditions.get(SATISFIED_CONDITION);
   const isRight = condition === null ? before === undefined : isSame(before, condition);
   if (isRight && hasExactly(observed, addresses)) return NOTHING;
   const {name, namespace} = desired.object;
-  const object = {
-    apiVersion: 'v1', kind: 'Service', metadata: {name, namespace, ...precondition(observed)},
-    status: {
-      loadBalancer: {ingress: addresses.map((ip) => ({ip}))},
-      ...(condition === null ? {} : {conditions: [stamped(condition, before, now)]}),
-    },
-  };
-  return {verb: 'applyStatus', resource: RESOURCES.Service, object};
+  const head = {apiVersion: 'v1', kind: 'Service', metadata: {name, namespace, ...precondition(observed)}};
+  const loadBalancer = {ingress: addresses.map((ip) => ({ip}))};
+  if (condition !== null) {
+    return {verb: 'applyStatus', resource: RESOURCES.Service, object: {...head, status: {loadBalancer, conditions: [stamped(condition, before, now)]}}};
+  }
+  // The condition may be somebody else's work, which an apply does not take away.
+  const others = [...conditions.values()].filter((one) => one !== before);
+  return {verb: 'mergeStatus', resource: RESOURCES.Service, object: {...head, status: {loadBalancer, conditions: others}}};
 }
 
 /** Host names and addresses twice are no part of what should be there; ports and modes are the API server's. */

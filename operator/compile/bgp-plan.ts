@@ -7,6 +7,7 @@ import type {
 } from '../model/bgp-facts.js';
 import type {NodeFact} from '../model/facts.js';
 import type {PeerPlan, RouteSource} from './bgp-routes.js';
+import type {SharedAdvertisements} from './bgp-shared.js';
 
 export interface BgpFinding {
   readonly object: ObjectRef;
@@ -27,6 +28,7 @@ export interface BgpInputs {
   /** By name, of the one namespace that they are read from. */
   readonly secrets: ReadonlyMap<string, BgpSecretFact>;
   readonly routes: RouteSource;
+  readonly shared: SharedAdvertisements;
 }
 
 /** One instance as an object wants it. */

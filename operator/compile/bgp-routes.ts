@@ -23,7 +23,10 @@ export interface Candidate {
 
 /** Prefixes that come from something other than the node. The answer is a function of the tables, and sorted by prefix. */
 export interface RouteSource {
-  services(node: string, selection: ServiceSelection): readonly Candidate[];
+  /** What every node announces: the same array for all of them, as long as it says the same. */
+  services(selection: ServiceSelection): readonly Candidate[];
+  /** What this node announces besides. */
+  localServices(node: string, selection: ServiceSelection): readonly Candidate[];
   podIpPools(node: string, selector: Selector): readonly Candidate[];
 }
 
@@ -45,14 +48,17 @@ export interface NodeContext {
   readonly routes: RouteSource;
 }
 
+/** Of which announcements the paths are wanted: those of Services that every node has, the node's own, or all. */
+export type Part = 'shared' | 'own' | 'all';
+
 /** A prefix that several announcements give has the communities of all of them and the highest local preference. */
-export function plannedPaths(plans: readonly PeerPlan[], context: NodeContext): PeerPath[] {
+export function plannedPaths(plans: readonly PeerPlan[], context: NodeContext, part: Part): PeerPath[] {
   const candidates = new Map<Announcement, readonly Candidate[]>();
   const paths: PeerPath[] = [];
   for (const {peer, announcements} of plans) {
     const told = new Map<string, PeerPath>();
     for (const {what, afis, attributes: rules} of announcements) {
-      const found = candidates.get(what) ?? candidatesOf(what, context);
+      const found = candidates.get(what) ?? candidatesOf(what, context, part);
       candidates.set(what, found);
       for (const candidate of found) {
         const {prefix, origin} = candidate;
@@ -67,14 +73,20 @@ export function plannedPaths(plans: readonly PeerPlan[], context: NodeContext): 
   return paths;
 }
 
-function candidatesOf(what: Announcement, {node, labels, routes}: NodeContext): readonly Candidate[] {
+function candidatesOf(what: Announcement, context: NodeContext, part: Part): readonly Candidate[] {
+  const {node, routes} = context;
+  if (what.kind !== 'Service') return part === 'shared' ? [] : ownCandidates(what, context);
+  if (part === 'shared') return routes.services(what);
+  const local = routes.localServices(node.name, what);
+  return part === 'own' ? local : [...routes.services(what), ...local];
+}
+
+function ownCandidates(what: Exclude<Announcement, ServiceSelection>, {node, labels, routes}: NodeContext): readonly Candidate[] {
   switch (what.kind) {
     case 'PodCIDR': {
       const origin: ObjectRef = {kind: 'Node', namespace: '', name: node.name, uid: node.uid};
       return node.podCidrs.map((prefix) => ({prefix, origin, from: 'PodCIDR', labels}));
     }
-    case 'Service':
-      return routes.services(node.name, what);
     case 'CiliumPodIPPool':
       return routes.podIpPools(node.name, what.selector);
   }

@@ -6,6 +6,7 @@ import type {Resource} from '../../lib/desired/node-state.js';
 import type {ChangedKeys, TableName, Tables} from '../model/tables.js';
 import {compileSpeaker, NO_SPEAKER, type CompiledSpeaker} from './bgp.js';
 import type {BgpFinding} from './bgp-plan.js';
+import {SharedAdvertisements} from './bgp-shared.js';
 import {ServiceRoutes} from './service-routes.js';
 
 const KEY = 'speaker';
@@ -17,6 +18,7 @@ const OF_ONE: readonly TableName[] = ['nodes', 'bgpOverrides'];
 export class Speakers {
   readonly #all = new Map<string, CompiledSpeaker & {readonly resource: Resource}>();
   readonly #routes = new ServiceRoutes();
+  readonly #shared = new SharedAdvertisements();
 
   /** Nodes whose speaker is another one now. */
   update(tables: Tables, changed: ChangedKeys): ReadonlySet<string> {
@@ -27,9 +29,10 @@ export class Speakers {
     if (names.size === 0) return names;
     const inputs = {
       policies: [...tables.bgpPolicies.values()], clusterConfigs: [...tables.bgpClusterConfigs.values()], peerConfigs: tables.bgpPeerConfigs,
-      advertisements: [...tables.bgpAdvertisements.values()], overrides: tables.bgpOverrides, secrets: tables.bgpSecrets, routes: this.#routes,
+      advertisements: [...tables.bgpAdvertisements.values()], overrides: tables.bgpOverrides, secrets: tables.bgpSecrets, routes: this.#routes, shared: this.#shared,
     };
     const stale = new Set<string>();
+    if (names.size > 0) this.#shared.sweep();
     for (const name of names) {
       const node = tables.nodes.get(name);
       if (node === undefined) {

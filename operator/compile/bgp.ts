@@ -4,13 +4,13 @@
 import {formatRef, type ObjectRef} from '../../lib/core/errors.js';
 import {compareStrings} from '../../lib/core/order.js';
 import type {BgpInstance, Speaker} from '../../lib/domain/bgp.js';
-import {groupAdvertisements} from '../../lib/domain/bgp-advertisements.js';
 import {Labels} from '../../lib/domain/labels.js';
 import {matches} from '../../lib/domain/selector.js';
 import type {BgpSelectingFact} from '../model/bgp-facts.js';
 import type {NodeFact} from '../model/facts.js';
 import type {BgpFinding, BgpInputs, InstancePlan, SpeakerPlan} from './bgp-plan.js';
-import {plannedPaths, type NodeContext} from './bgp-routes.js';
+import type {NodeContext} from './bgp-routes.js';
+import type {SharedAdvertisements} from './bgp-shared.js';
 import {planPolicy} from './bgp-v1.js';
 import {planClusterConfig} from './bgp-v2.js';
 
@@ -40,7 +40,7 @@ export function compileSpeaker(node: NodeFact, inputs: BgpInputs): CompiledSpeak
     : policy !== undefined ? planPolicy(policy, context)
       : config !== undefined ? planClusterConfig(config, context, inputs) : heldPlan(winner, node);
   const missing: BgpFinding[] = [];
-  const instances = plan.instances.map((instance) => compileInstance(withPasswords(instance, inputs.secrets, {winner, missing}), context));
+  const instances = plan.instances.map((instance) => compileInstance(withPasswords(instance, inputs.secrets, {winner, missing}), {...context, shared: inputs.shared}));
   const {holds} = plan;
   return {
     speaker: {instances: instances.sort((a, b) => a.asn - b.asn || compareStrings(a.name, b.name)), source: winner.ref, ...(holds.length === 0 ? {} : {holds})},
@@ -104,7 +104,7 @@ function withPasswords(instance: InstancePlan, secrets: BgpInputs['secrets'], {w
   };
 }
 
-function compileInstance({name, asn, routerId, listenPort, peers: plans}: InstancePlan, context: NodeContext): BgpInstance {
+function compileInstance({name, asn, routerId, listenPort, peers: plans}: InstancePlan, context: NodeContext & {readonly shared: SharedAdvertisements}): BgpInstance {
   const peers = plans.map(({peer}) => peer).sort((a, b) => compareStrings(a.address, b.address));
-  return {name, asn, routerId, listenPort, peers, advertisements: groupAdvertisements(plannedPaths(plans, context), peers)};
+  return {name, asn, routerId, listenPort, peers, advertisements: context.shared.of(plans, peers, context)};
 }

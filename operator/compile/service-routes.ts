@@ -61,13 +61,19 @@ export class ServiceRoutes implements RouteSource {
     return all ? 'all' : stale;
   }
 
-  services(node: string, selection: ServiceSelection): readonly Candidate[] {
+  services(selection: ServiceSelection): readonly Candidate[] {
+    return this.#contentOf(selection).everywhere;
+  }
+
+  localServices(node: string, selection: ServiceSelection): readonly Candidate[] {
+    return this.#contentOf(selection).byNode.get(node) ?? [];
+  }
+
+  #contentOf(selection: ServiceSelection): NonNullable<Selected['content']> {
     const key = `${selectorKey(selection.selector)} ${selection.addresses.join()} ${String(selection.aggregation.ipv4)} ${String(selection.aggregation.ipv6)}`;
     const selected = this.#selections.get(key) ?? {selection, content: null};
     this.#selections.set(key, selected);
-    const {everywhere, byNode} = selected.content ??= this.#select(selection);
-    const local = byNode.get(node) ?? [];
-    return local.length === 0 ? everywhere : [...everywhere, ...local].sort((a, b) => compareStrings(a.prefix, b.prefix));
+    return selected.content ??= this.#select(selection);
   }
 
   podIpPools(node: string, selector: Selector): readonly Candidate[] {
