@@ -12,7 +12,7 @@ import {silentLog} from '../lib/run/log.js';
 import {TestApiServer} from '../lib/testing/api-server.js';
 import {CrdSchemas} from './schema.js';
 import {CASES, objectOf} from './testing/cases.js';
-import {REFUSED, TAKEN} from './testing/refused.js';
+import {REFUSED, REFUSED_CLUSTERWIDE, TAKEN, TAKEN_CLUSTERWIDE} from './testing/refused.js';
 
 const ROOT = join(import.meta.dirname, '../..');
 const CRDS = join(ROOT, 'crds');
@@ -103,6 +103,15 @@ describe('what the sanitiser refuses is refused at kubectl apply, where a schema
   test.each(TAKEN.map(([, what, spec], i) => [what, spec, i] as const))('%s is taken', async (_what, spec, i) => {
     await expect(client.create(path, objectOf('CiliumNetworkPolicy', {spec}, `taken-${i}`), stop.signal)).resolves.toHaveProperty('spec');
   });
+
+  const clusterwide = `${collectionPath(RESOURCES.CiliumClusterwideNetworkPolicy)}?dryRun=All&fieldValidation=Strict`;
+
+  test.each([...REFUSED_CLUSTERWIDE.map(([, what, spec]) => [what, spec, false] as const), ...TAKEN_CLUSTERWIDE.map(([what, spec]) => [what, spec, true] as const)])(
+    'cluster-wide, %s', async (what, spec, taken) => {
+      const answer = client.create(clusterwide, objectOf('CiliumClusterwideNetworkPolicy', {spec}, what.toLowerCase().replace(/[^a-z0-9]+/g, '-')), stop.signal);
+      if (taken) await expect(answer).resolves.toHaveProperty('spec');
+      else await expect(answer).rejects.toMatchObject({code: 'Invalid'});
+    });
 
   test('a null is cut off: the field is not there', async () => {
     const spec = {endpointSelector: {}, ingress: [{fromEndpoints: null, toPorts: [{ports: [{port: '80', protocol: 'TCP'}]}]}]};

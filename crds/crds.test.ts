@@ -6,7 +6,7 @@ import {renderCrds} from './render.js';
 import {CrdSchemas, type SchemaResult} from './schema.js';
 import {StatementCases} from '../lib/testing/cases.js';
 import {CASES, objectOf} from './testing/cases.js';
-import {REFUSED, TAKEN} from './testing/refused.js';
+import {REFUSED, REFUSED_CLUSTERWIDE, TAKEN, TAKEN_CLUSTERWIDE} from './testing/refused.js';
 import type {Schema} from './schema-parts.js';
 
 const cases = new StatementCases('crds/crds.test.ts');
@@ -55,6 +55,11 @@ describe('offline validation', () => {
   test.each(TAKEN.map(([, what, spec]) => [what, spec] as const))('%s is taken', (_what, spec) => {
     expect(schemas.validate('CiliumNetworkPolicy', objectOf('CiliumNetworkPolicy', {spec}, 'x'))).toHaveProperty('object');
   });
+
+  test.each([...REFUSED_CLUSTERWIDE.map(([, what, spec]) => [what, spec, 'problems'] as const), ...TAKEN_CLUSTERWIDE.map(([what, spec]) => [what, spec, 'object'] as const)])(
+    'cluster-wide, %s', (_what, spec, expected) => {
+      expect(schemas.validate('CiliumClusterwideNetworkPolicy', objectOf('CiliumClusterwideNetworkPolicy', {spec}, 'x'))).toHaveProperty(expected);
+    });
 
   test('an unknown field is named with its path', () => {
     const result = schemas.validate('CiliumNetworkPolicy', objectOf('CiliumNetworkPolicy', {spec: {endpointSelector: {}, ingress: [{toPort: []}]}}, 'x'));

@@ -259,6 +259,12 @@ function denied(direction: Direction, description: string): Schema {
     itemBounds(direction, Object.keys(more))));
 }
 
+/** Nodes have no L7 rules at ingress, and no HTTP rules at all. */
+function nodeBounds(): Schema {
+  const portRules = (list: string, excluded: Schema): Schema => ({properties: {[list]: {items: {properties: {toPorts: {items: {not: excluded}}}}}}});
+  return {allOf: [portRules('ingress', ANY_L7), portRules('egress', filledRules('http'))].map((bound) => ({anyOf: [{not: {required: ['nodeSelector']}}, bound]}))};
+}
+
 /** `namespaced`: of a CiliumNetworkPolicy, which has no rules for nodes. */
 export function ruleSchema(description: string, namespaced: boolean): Schema {
   return object(description, {
@@ -280,7 +286,7 @@ export function ruleSchema(description: string, namespaced: boolean): Schema {
     nodeSelector: selector('The nodes this rule is about. Only in CiliumClusterwideNetworkPolicy.'),
   }, {
     anyOf: ['ingress', 'ingressDeny', 'egress', 'egressDeny'].map(filled), oneOf: presence('endpointSelector', 'nodeSelector'),
-    ...(namespaced ? {not: {required: ['nodeSelector']}} : {}),
+    ...(namespaced ? {not: {required: ['nodeSelector']}} : nodeBounds()),
   });
 }
 

@@ -163,3 +163,20 @@ export const TAKEN: readonly (readonly [ids: string, what: string, spec: Json, u
   ['2.3-25', 'selectors with sources', ingress({fromEndpoints: [{matchLabels: {'k8s:app': 'a', 'any:b': '', $host: ''}, matchExpressions: [{key: 'reserved:x', operator: 'Exists'}, {key: 'k8s:y', operator: 'NotIn', values: ['z']}]}]}), []],
   ['2.2-18', 'an empty list of nodes', ingress({fromNodes: []}), []],
 ];
+
+/** The same of a CiliumClusterwideNetworkPolicy. */
+export const REFUSED_CLUSTERWIDE: readonly RefusedRow[] = [
+  ['2.3-28', 'HTTP rules for nodes at ingress', {nodeSelector: {}, ingress: [{toPorts: [{...TCP80, rules: {http: [{}]}}]}]}, `${IN}.toPorts[0].rules.http`, 'InvalidL7', 'apply'],
+  ['2.3-28', 'HTTP rules for nodes at egress', {nodeSelector: {}, egress: [{toPorts: [{...TCP80, rules: {http: [{}]}}]}]}, `${OUT}.toPorts[0].rules.http`, 'InvalidL7', 'apply'],
+  ['2.3-28', 'Kafka rules for nodes at ingress', {nodeSelector: {}, ingress: [{toPorts: [{...TCP80, rules: {kafka: [{topic: 't'}]}}]}]}, `${IN}.toPorts[0].rules.kafka`, 'InvalidL7', 'apply'],
+  ['2.3-02', 'both subjects, cluster-wide', {...SUBJECT, nodeSelector: {}, ingress: [{}]}, 'spec', 'InvalidSubject', 'apply'],
+  ['2.3-01', 'no lists, cluster-wide', {nodeSelector: {}}, 'spec', 'EmptyRule', 'apply'],
+  ['2.3-04', 'two kinds of peers, cluster-wide', ingress({fromEndpoints: [A], fromEntities: ['world']}), IN, 'CombinedPeers', 'apply'],
+];
+
+/** What stays: DNS rules of nodes at egress, and L7 rules of pods. */
+export const TAKEN_CLUSTERWIDE: readonly (readonly [what: string, spec: Json])[] = [
+  ['DNS rules for nodes at egress', {nodeSelector: {}, egress: [{toPorts: [{ports: [{port: '53', protocol: 'UDP'}], rules: {dns: [{matchPattern: '*'}]}}]}]}],
+  ['HTTP rules for pods', ingress({toPorts: [{...TCP80, rules: {http: [{}]}}]})],
+  ['ports for nodes', {nodeSelector: {}, ingress: [{toPorts: [TCP80]}], egress: [{toPorts: [TCP80]}]}],
+];

@@ -113,6 +113,7 @@ export const STATEMENTS: readonly Statement[] = [
     ['24', 'header matches have names'],
     ['25', 'label selectors are checked after the source is taken away'],
     ['26', 'names are not denied'],
+    ['28', 'rules for nodes have no L7 rules at ingress, and no HTTP rules at egress'],
     ['27', 'an entity, an authentication mode, a log text, a service, a group: their own rules'],
   ]),
   ...section('2.1', 'sanitiser', [['04', 'with invalid-policy: ignore a refused object is as if it were not there, as in Cilium']]),

@@ -79,7 +79,8 @@ class RuleBuilder {
     const log = logOf(spec, path, problems);
     const defaultDeny = defaultDenyOf(spec, path, problems);
     const before = this.#index;
-    for (const list of LISTS) this.#addList(spec, list, {path, subject, scope, log, defaultDeny: defaultDeny[list.direction]});
+    const host = spec['nodeSelector'] !== undefined;
+    for (const list of LISTS) this.#addList(spec, {...list, host}, {path, subject, scope, log, defaultDeny: defaultDeny[list.direction]});
     if (this.#index > before) return;
     problems.refuse(path, 'EmptyRule', 'at least one of ingress, ingressDeny, egress, egressDeny needs an item');
     for (const list of LISTS) {

@@ -42,6 +42,8 @@ export interface RuleList {
   readonly field: string;
   readonly direction: Direction;
   readonly deny: boolean;
+  /** Of a rule for nodes. */
+  readonly host?: boolean;
 }
 
 /** What one item selects: `peers` null = no peer field is there; `ports` null = no port field says anything. */

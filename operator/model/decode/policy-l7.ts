@@ -49,6 +49,7 @@ function isGiven(value: unknown): boolean {
 function checkPorts(kind: Kind, {list, path, ports}: PortRuleContext, problems: Problems): void {
   const refuse = (reason: string): void => problems.refuse(`${path}.rules.${kind}`, 'InvalidL7', reason);
   if (ports.some((port) => port.port === 0 && port.name === undefined)) refuse('port 0 has no L7 rules');
+  if (list.host === true && (list.direction === 'ingress' || kind === 'http')) refuse(`rules for nodes have no ${list.direction === 'ingress' ? 'L7' : 'HTTP'} rules at ${list.direction}`);
   if (kind === 'http' && ports.some((port) => port.protocol !== 'TCP')) refuse('HTTP rules need protocol TCP');
   if (kind !== 'dns') return;
   if (list.direction === 'ingress') refuse('DNS rules are for egress only');

@@ -2,7 +2,7 @@
 
 import {describe, expect, test} from '@jest/globals';
 
-import {REFUSED, TAKEN} from '../../../crds/testing/refused.js';
+import {REFUSED, REFUSED_CLUSTERWIDE, TAKEN, TAKEN_CLUSTERWIDE} from '../../../crds/testing/refused.js';
 import {StatementCases} from '../../../lib/testing/cases.js';
 import {ccnp, cnp, decodePolicy} from '../../../lib/testing/builders.js';
 import {decoders} from '../decoders.js';
@@ -15,6 +15,12 @@ describe('refused', () => {
     const {rules, rejections} = decodePolicy(cnp(spec));
     expect(rejections.map((rejection) => [rejection.path, rejection.code])).toContainEqual([path, code]);
     expect(rejections.every(({reason}) => reason.length > 0)).toBe(true);
+    expect(rules.filter((rule) => !rule.deny && rule.peers.length > 0)).toEqual([]);
+  });
+
+  cases.each(REFUSED_CLUSTERWIDE, (spec, path, code, _first) => {
+    const {rules, rejections} = decodePolicy(ccnp(spec));
+    expect(rejections.map((rejection) => [rejection.path, rejection.code])).toContainEqual([path, code]);
     expect(rules.filter((rule) => !rule.deny && rule.peers.length > 0)).toEqual([]);
   });
 
@@ -42,6 +48,10 @@ cases.one('2.1-04', 'invalid-policy: a refused object isolates, or is as if it w
 describe('taken', () => {
   cases.each(TAKEN, (spec, unsupported) => {
     expect(decodePolicy(cnp(spec)).rejections.map(({path}) => path).sort()).toEqual([...unsupported].sort());
+  });
+
+  test.each(TAKEN_CLUSTERWIDE)('%s', (_what, spec) => {
+    expect(decodePolicy(ccnp(spec)).rejections.filter(({code}) => !code.startsWith('Unsupported'))).toEqual([]);
   });
 
   cases.one('2.3-03', 'nodeSelector in a cluster-wide policy', () => {
