@@ -47,6 +47,19 @@ describe('compile', () => {
     ]});
   });
 
+  test('a Service without an address has the one that LB-IPAM would give; another pool is another address', () => {
+    const objects = (cidr: string): readonly object[] => [
+      {apiVersion: 'v1', kind: 'Node', metadata: {name: 'n'}, status: {addresses: [{type: 'InternalIP', address: '10.1.5.10'}]}},
+      {apiVersion: 'cilium.io/v2', kind: 'CiliumLoadBalancerIPPool', metadata: {name: 'blue'}, spec: {blocks: [{cidr}]}},
+      {apiVersion: 'v1', kind: 'Service', metadata: {name: 'web'}, spec: {type: 'LoadBalancer', ports: [{port: 80}]}},
+      {apiVersion: 'cilium.io/v2alpha1', kind: 'CiliumBGPPeeringPolicy', metadata: {name: 'p'}, spec: {virtualRouters: [{localASN: 65005, serviceSelector: {}, neighbors: [{peerAddress: '10.1.5.1/24', peerASN: 65005}]}]}},
+    ];
+    const base = file('lbipam', ...objects('10.20.10.0/24'));
+    expect(json('compile', base).value).toMatchObject({nodes: [{instances: [{paths: [{prefix: '10.20.10.0/32', origin: {kind: 'Service', name: 'web'}}]}]}]});
+    const {value} = json('plan', file('lbipam-next', ...objects('10.20.11.0/24')), '--base', base, '--yes');
+    expect(value).toMatchObject({changes: [{change: 'withdraw', prefix: '10.20.10.0/32'}, {change: 'announce', prefix: '10.20.11.0/32'}]});
+  });
+
   test('what is broken or contends is named, with exit code 1', () => {
     const other = file('other', {apiVersion: 'cilium.io/v2', kind: 'CiliumBGPClusterConfig', metadata: {name: 'new'}, spec: {bgpInstances: [{name: 'x', localASN: 1, peers: [{name: 'p', peerAddress: '10.1.5.9', peerConfigRef: {name: 'none'}}]}]}});
     const {code, value} = json('compile', RACK, other);

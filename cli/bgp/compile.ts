@@ -14,7 +14,7 @@ import {bgpWorld, conflictsOf, readBgpInput, sayBgpProblems, type BgpWorld} from
 export const compile: Verb = async (context) => {
   const {common, io} = context;
   const manifests = await readBgpInput(context, context.args);
-  const world = bgpWorld(manifests.objects);
+  const world = bgpWorld(manifests.objects, 'given');
   const partial = sayBgpProblems(context, manifests, world);
   const node = stringOption(context, 'node');
   if (node !== null && !world.speakers.has(node)) throw usage(`--node ${node}: there is no such Node in the input`);

@@ -36,7 +36,7 @@ export const plan: Verb = async (context) => {
   const limit = shareOf(stringOption(context, 'maxWithdraw') ?? '20%');
   const [before, files] = [await readBgpInput(context, [], 'base'), await readManifests(context.args)];
   const after = overlaid(before.objects, [...files.objects], context.options['prune'] === true);
-  const [old, now] = [bgpWorld(before.objects), bgpWorld(after)];
+  const [old, now] = [bgpWorld(before.objects, 'given'), bgpWorld(after, 'given')];
   const partial = [sayBgpProblems(context, before, old), sayBgpProblems(context, files, null)].includes(true);
   const result = planOf(old.speakers, now.speakers);
   const share = result.paths === 0 ? 0 : result.withdrawn / result.paths;

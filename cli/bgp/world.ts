@@ -2,12 +2,15 @@
 
 import {formatRef, type Rejection} from '../../lib/core/errors.js';
 import {compareStrings} from '../../lib/core/order.js';
+import {BGP_CLASS} from '../../lib/domain/exposed-service.js';
+import type {DemandOptions} from '../../lib/lbipam/demand.js';
 import {objectKey} from '../../lib/kube/object.js';
 import {RESOURCES} from '../../lib/kube/resources.js';
 import type {CompiledSpeaker} from '../../operator/compile/bgp.js';
 import {Speakers} from '../../operator/compile/bgp-speakers.js';
+import {assignedServices} from '../../operator/compile/lb-ipam.js';
 import {decoders} from '../../operator/model/decoders.js';
-import {applyBatch, emptyTables, type Tables} from '../../operator/model/tables.js';
+import {applyBatch, applyRows, emptyTables, type Tables} from '../../operator/model/tables.js';
 import type {VerbContext} from '../context.js';
 import {usage} from '../errors.js';
 import {listOption} from '../policy/input.js';
@@ -27,6 +30,8 @@ export interface BgpWorld {
 }
 
 const DECODERS = decoders({clusterName: 'default', masquerade: {namespace: 'kube-system', name: 'ip-masq-agent'}, invalidPolicy: 'isolate'});
+/** The operator's defaults. */
+const LB_IPAM: DemandOptions = {families: [4], defaultIpam: true, classes: new Set([BGP_CLASS])};
 /** Finding that only says that no Secret was read. */
 const OF_SECRETS = 'BGPSecretMissing';
 
@@ -37,7 +42,8 @@ export function bgpKind({apiVersion, kind}: Pick<SourceObject, 'apiVersion' | 'k
   return group(RESOURCES[known].apiVersion) === group(apiVersion) ? known : null;
 }
 
-export function bgpWorld(objects: readonly SourceObject[]): BgpWorld {
+/** `addresses`: those that Services show, or also those that LB-IPAM would give to who has none. */
+export function bgpWorld(objects: readonly SourceObject[], addresses: 'shown' | 'given' = 'shown'): BgpWorld {
   const changes = objects.flatMap((item) => {
     const kind = bgpKind(item);
     if (kind === null) return [];
@@ -45,9 +51,11 @@ export function bgpWorld(objects: readonly SourceObject[]): BgpWorld {
     const object = {...item.object, metadata: RESOURCES[kind].namespaced ? {...metadata, namespace} : metadata};
     return [{kind, key: objectKey(object), object}];
   });
-  const {tables, changed} = applyBatch(emptyTables(), {changes, inSync: true, receivedAtMs: 0}, DECODERS);
+  const read = applyBatch(emptyTables(), {changes, inSync: true, receivedAtMs: 0}, DECODERS);
+  const given = applyRows(read.tables, 'exposedServices', addresses === 'given' ? assignedServices(read.tables, LB_IPAM) : []);
+  const {tables} = given;
   const speakers = new Speakers();
-  speakers.update(tables, changed);
+  speakers.update(tables, {...given.changed, ...read.changed});
   const facts = [tables.bgpPolicies, tables.bgpClusterConfigs, tables.bgpPeerConfigs, tables.bgpAdvertisements, tables.bgpOverrides].flatMap((table) => [...table.values()]);
   return {tables, speakers: new Map([...speakers.all].sort(([a], [b]) => compareStrings(a, b))), rejections: facts.flatMap(({rejections}) => rejections)};
 }
