@@ -33,17 +33,20 @@ let call: grpc.ServerDuplexStream<Received, Sent | Buffer> | null = null;
 let sequence = 0;
 const acks: NonNullable<Received['ack']>[] = [];
 
-/** `several`: the change is of more than one entry, so that maps are swapped rather than edited. */
-function state(allow: boolean, several: boolean): NodeState {
+/** What a flip changes: one key, several of which no packet meets two (edited in place as well), or two that one packet meets (maps are swapped). */
+const MODES = ['one', 'several', 'overlapping'] as const;
+
+function state(allow: boolean, mode: typeof MODES[number]): NodeState {
   const origin = {kind: 'CiliumNetworkPolicy', namespace: 'default', name: 'flip', uid: 'u'};
-  const entry = (selector: string, ruleIndex: number) => ({direction: 'ingress' as const, deny: false, selector, protocol: 0, port: 0, portPrefixLength: 0,
+  const entry = (selector: string, ruleIndex: number, l4 = {protocol: 0, port: 0, portPrefixLength: 0}) => ({direction: 'ingress' as const, deny: false, selector, ...l4,
     precedence: PRECEDENCE_ALLOW, origins: [{...origin, ruleIndex}]});
   const selector = (id: string, ...members: number[]) => resource('selector', id, {id, identities: allow ? members.map(identityId) : [], prefixes: []});
   const items = [
     resource('node-config', 'node-config', {nodeName: 'n1', routingMode: 'native', podCidrs: ['10.98.0.0/24'], nodeAddress: '10.1.5.10',
       ipv4NativeRoutingCidr: null, enableIPv4Masquerade: true, tunnelPort: 8472, clusterName: 'default'}),
-    selector('clients', 257), selector('others', ...(several ? [300, 301] : [])),
-    resource('policy', '256', {subject: identityId(256), ingressEnforced: true, egressEnforced: false, entries: [entry('clients', 0), entry('others', 1)]}),
+    selector('clients', 257), selector('others', ...(mode === 'several' ? [300, 301] : [])), selector('again', ...(mode === 'overlapping' ? [257] : [])),
+    resource('policy', '256', {subject: identityId(256), ingressEnforced: true, egressEnforced: false,
+      entries: [entry('clients', 0), entry('others', 1), entry('again', 2, {protocol: 17, port: 80, portPrefixLength: 16})]}),
     resource('policy', '257', {subject: identityId(257), ingressEnforced: false, egressEnforced: false, entries: []}),
     ...[['web', 256], ['client', 257]].map(([name, id]) => resource('endpoint', `default/${name}`,
       {namespace: 'default', name: String(name), uid: '', identity: identityId(Number(id)), labels: [], namedPorts: {}})),
@@ -128,7 +131,7 @@ process.stdin.on('data', (d) => { for (const l of d.toString().split('\\n')) if 
 
 test('no packet after an acknowledgement is judged by the policy before it', async () => {
   if (web === undefined || client === undefined) throw new Error('no namespaces');
-  expect((await send(new Map(), state(true, false))).errors).toEqual([]);
+  expect((await send(new Map(), state(true, 'one'))).errors).toEqual([]);
   const address = await attach(web, 'web');
   await attach(client, 'client');
   const echo = start(web, process.execPath, '-e', ECHO);
@@ -140,10 +143,10 @@ test('no packet after an acknowledgement is judged by the policy before it', asy
   say('hello');
   await eventually(() => (heard.has('hello') ? true : null));
 
-  let before = state(true, false);
+  let before = state(true, 'one');
   for (let i = 0; i < FLIPS; i++) {
     const allow = i % 2 === 1;
-    const next = state(allow, i % 4 >= 2);
+    const next = state(allow, MODES[Math.floor(i / 2) % MODES.length] ?? 'one');
     expect((await send(before, next)).errors).toEqual([]);
     before = next;
     const text = `${allow ? 'allowed' : 'denied'}-${i}`;
@@ -156,7 +159,7 @@ test('no packet after an acknowledgement is judged by the policy before it', asy
 }, 120_000);
 
 test('what cannot be installed is in the acknowledgement, by resource; the rest is in force', async () => {
-  const before = state(false, false);
+  const before = state(false, 'one');
   const broken = {kind: 'selector', key: 'broken', version: 'x', value: Buffer.from('{"id": 7}')};
   acks.length = 0;
   const mine = ++sequence;

@@ -67,6 +67,7 @@ export class NodeEngine implements DesiredState {
   #hasMasquerade: boolean | null = null;
   #dirty = true;
   #wake: (() => void) | null = null;
+  #alarm: {readonly dueMs: number; readonly cancel: AbortController} | null = null;
   #waiters: (() => void)[] = [];
   /** When the oldest change that is not installed yet came. */
   #changedAtMs: number | null = null;
@@ -159,15 +160,25 @@ export class NodeEngine implements DesiredState {
     }
   }
 
-  async #sleepUntil(dueMs: number, signal: AbortSignal): Promise<void> {
+  /** Or until `touch`. The alarm stays set meanwhile: most sleeps end before it, and the next is for the same time. */
+  #sleepUntil(dueMs: number, signal: AbortSignal): Promise<void> {
     const {clock} = this.#parts;
-    const early = new AbortController();
-    const stop = (): void => early.abort(new Error('woken'));
-    this.#wake = stop;
-    signal.addEventListener('abort', stop, {once: true});
-    await clock.sleep(dueMs - clock.monotonicMs(), early.signal).catch(() => undefined);
-    signal.removeEventListener('abort', stop);
-    this.#wake = null;
+    if (dueMs !== this.#alarm?.dueMs) {
+      this.#alarm?.cancel.abort(new Error('another time'));
+      const cancel = new AbortController();
+      this.#alarm = {dueMs, cancel};
+      clock.sleep(dueMs - clock.monotonicMs(), AbortSignal.any([signal, cancel.signal])).catch(() => undefined).finally(() => {
+        if (this.#alarm?.cancel !== cancel) return;
+        this.#alarm = null;
+        this.#wake?.();
+      });
+    }
+    return new Promise((resolve) => {
+      this.#wake = () => {
+        this.#wake = null;
+        resolve();
+      };
+    });
   }
 
   /** One compile and apply. Changes that come meanwhile are for the next one. */

@@ -146,11 +146,13 @@ interface Late {
   peers: readonly BgpPeerStatus[];
   sweep: SweepResult | null;
   nodeReport: string;
+  /** The values that it was made of. */
+  nodeReportedFrom: readonly unknown[];
 }
 
 async function buildAgent(config: AgentConfig, context: Context): Promise<Built> {
   const {log, clock} = context;
-  const late: Late = {client: null, counts: null, peers: [], sweep: null, nodeReport: ''};
+  const late: Late = {client: null, counts: null, peers: [], sweep: null, nodeReport: '', nodeReportedFrom: []};
   const features = await requiredFeatures(config['bpf-root']);
   const netlink = Netlink.open();
   const maps = openMapSet({root: config['bpf-root'], sizes: mapSizesOf(config)}, {log});
@@ -282,7 +284,9 @@ function operatorClient(config: AgentConfig, parts: ClientNeeds): OperatorClient
 /** Said again only when it has changed. */
 function reportNode({engine, links, view, client}: Pick<Built, 'engine' | 'links' | 'view' | 'client'>, late: Late): void {
   const {compiled, config} = engine;
-  if (compiled === null || config === null) return;
+  const from = [config, links.all] as const;
+  if (compiled === null || config === null || from.every((value, i) => value === late.nodeReportedFrom[i])) return;
+  late.nodeReportedFrom = from;
   const devices = view.devices();
   const router6 = view.routerAddress(6);
   const report = {

@@ -1,4 +1,4 @@
-// The addon's exports, in the order of the tables in src/*.c (bpf, object, link, ring, netlink, watch, memory).
+// The addon's exports, in the order of the tables in src/*.c (bpf, object, link, ring, netlink, watch, memory, cpus).
 // Numbers are results or -errno. A wrong argument throws a TypeError. Lengths of keys and values are the caller's: it knows the map.
 
 declare const opaque: unique symbol;
@@ -78,4 +78,7 @@ export interface Native {
   mallocSettings(arenas: number, trim: number): number;
   /** Gives back what is free inside. 1 = there was something. */
   mallocTrim(): number;
+
+  /** 0 = a thread of this process has run on every CPU that was online, and no program can be preempted by one. -E2BIG: more than `most`. */
+  cpusVisit(most: number): number;
 }

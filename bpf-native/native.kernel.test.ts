@@ -2,7 +2,7 @@
 
 import {afterAll, describe, expect, test} from '@jest/globals';
 import {execFileSync} from 'node:child_process';
-import {closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {closeSync, mkdtempSync, openSync, readFileSync, readdirSync, rmSync, writeFileSync} from 'node:fs';
 import {constants, tmpdir} from 'node:os';
 import {fileURLToPath} from 'node:url';
 import {native, type NativeObject, type NativeRing, type NativeWatch} from './index.js';
@@ -120,6 +120,7 @@ const CALLS: Readonly<Record<keyof typeof api, readonly unknown[]>> = {
   watchClose: [must<NativeWatch>(api.watchOpen(ringFd, () => undefined))],
   mallocSettings: [8, 128 << 10],
   mallocTrim: [],
+  cpusVisit: [64],
 };
 
 function call(name: string, args: readonly unknown[]): unknown {
@@ -266,4 +267,25 @@ describe('errnos', () => {
     expect(api.watchOpen(file, () => undefined)).toBe(-EPERM);
     closeSync(file);
   });
+
+  test('a visit is made by a thread of its own, which leaves this one as it was', () => {
+    const affinity = (): string => field(readFileSync('/proc/thread-self/status', 'utf8'), 'Cpus_allowed');
+    const before = affinity();
+    expect(api.cpusVisit(0)).toBe(-E2BIG);
+    expect(api.cpusVisit(1024)).toBe(0);
+    const switches = Number(field(visitor(), 'voluntary_ctxt_switches'));
+    for (let i = 0; i < 10; i++) expect(api.cpusVisit(1024)).toBe(0);
+    expect(Number(field(visitor(), 'voluntary_ctxt_switches')) - switches).toBeGreaterThanOrEqual(10);
+    expect(affinity()).toBe(before);
+  });
 });
+
+/** `/proc/…/status` of the thread that visits. */
+function visitor(): string {
+  const all = readdirSync('/proc/self/task').map((id) => readFileSync(`/proc/self/task/${id}/status`, 'utf8'));
+  return all.find((status) => field(status, 'Name') === 'cpus-visit') ?? '';
+}
+
+function field(status: string, name: string): string {
+  return new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(status)?.[1] ?? '';
+}

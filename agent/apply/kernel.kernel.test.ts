@@ -18,6 +18,7 @@ import {IPV6_OFF_SIZES, SMALL_SIZES, type MapSizes} from '../maps/registry.js';
 import {hex} from './bpf-map.js';
 import {defaultAttachMode, KernelApply, type ApplyRound} from './kernel.js';
 import {closeMapSet, openMapSet, type MapSet} from './map-set.js';
+import {PolicyMapsTarget} from './policy-maps.js';
 import type {ObjectFile} from './programs.js';
 
 const objects: ObjectFile[] = ['st_endpoint', 'st_host', 'st_overlay'].map((name) => ({
@@ -78,10 +79,13 @@ function u32(value: number): Uint8Array {
 }
 
 function policy(subject: number, ports: readonly number[]): PolicyMapContent {
-  return {subject, entries: new Map(ports.map((port) => {
-    const key = {identity: identityId(300), direction: 'ingress', protocol: 6, port, portPrefixLength: 16} as const;
-    return entry(encodePolicyKey(key), encodePolicyValue(key, {deny: false, precedence: 1, cookie: 7, proxyPort: 0}), [{kind: 'policy', key: String(subject)}]);
-  }))};
+  return {subject, entries: new Map(ports.map((port) => allowEntry(port, 16, subject)))};
+}
+
+/** `bits` 0: every port. */
+function allowEntry(port: number, bits: number, subject = 1001): [string, MapEntry] {
+  const key = {identity: identityId(300), direction: 'ingress', protocol: 6, port, portPrefixLength: bits} as const;
+  return entry(encodePolicyKey(key), encodePolicyValue(key, {deny: false, precedence: 1, cookie: 7, proxyPort: 0}), [{kind: 'policy', key: String(subject)}]);
 }
 
 function ipcacheEntry(last: number, identity: number): [string, MapEntry] {
@@ -199,18 +203,45 @@ test('a state is made, and a process without memory writes nothing', async () =>
 });
 
 describe('policy', () => {
-  test('one key changes in place, more than one by swap, for all endpoints of the identity at once', async () => {
+  test('keys of which no packet meets two change in place, others by swap, for all endpoints of the identity at once', async () => {
     await apply(state());
     const original = slots()[7];
-    const one = policy(1001, [80]);
-    expect(await apply(state({policySlots: new Map([[7, one], [8, one]])}))).toMatchObject({errors: [], writes: 2});
+    const disjoint = policy(1001, [80, 8080, 8081, 8082]);
+    expect(await apply(state({policySlots: new Map([[7, disjoint], [8, disjoint]])}))).toMatchObject({errors: [], writes: 2});
     expect(slots()).toEqual({7: original, 8: original});
-    expect(innerEntries(7)).toEqual(expected(one));
-    const many = policy(1001, [8080, 8081, 8082]);
-    await apply(state({policySlots: new Map([[7, many], [8, many]])}));
+    expect(innerEntries(7)).toEqual(expected(disjoint));
+    const everyPort = {subject: 1001, entries: new Map([allowEntry(0, 0), allowEntry(80, 16), allowEntry(443, 16)])};
+    await apply(state({policySlots: new Map([[7, everyPort], [8, everyPort]])}));
     expect(slots()[7]).not.toBe(original);
     expect(slots()[7]).toBe(slots()[8]);
+    expect(innerEntries(8)).toEqual(expected(everyPort));
+    const many = policy(1001, Array.from({length: 40}, (_unused, i) => 9000 + i));
+    const swapped = slots()[7];
+    await apply(state({policySlots: new Map([[7, many], [8, many]])}));
+    expect(slots()[7]).not.toBe(swapped);
     expect(innerEntries(8)).toEqual(expected(many));
+  });
+
+  test('where it cannot be shown that programs have ended, edits and swaps wait for the kernel', async () => {
+    await apply(state());
+    const outer = maps.get('cilium_policy');
+    if (outer === undefined) throw new Error('no map');
+    const original = slots();
+    let asked = 0;
+    const target = new PolicyMapsTarget({outer, programsEnded: () => {
+      asked++;
+      return false;
+    }});
+    await target.load();
+    const edited = policy(1001, [80, 9001, 9002]);
+    expect(await target.upsert([[7, edited], [8, edited]])).toEqual([]);
+    expect([slots(), innerEntries(7)]).toEqual([original, expected(edited)]);
+    const swapped = {subject: 1001, entries: new Map([allowEntry(0, 0), allowEntry(9003, 16)])};
+    expect(await target.upsert([[7, swapped], [8, swapped]])).toEqual([]);
+    expect(innerEntries(7)).toEqual(expected(swapped));
+    expect(slots()[7]).not.toBe(original[7]);
+    expect(asked).toBeGreaterThan(0);
+    target.close();
   });
 
   test('a further endpoint shares the map; an endpoint that goes has an empty slot', async () => {

@@ -1,12 +1,14 @@
 // KernelState made true: every target in the order of effects, failures by resource, nothing written that is already so.
 
 import type {Backoff} from '../../lib/core/backoff.js';
+import {keepLast} from '../../lib/core/keep-last.js';
 import {StentorError} from '../../lib/core/errors.js';
 import type {ResourceKind, ResourceName} from '../../lib/desired/node-state.js';
 import {resourceId} from '../../lib/desired/node-state.js';
 import type {Clock} from '../../lib/run/clock.js';
 import type {Log} from '../../lib/run/log.js';
 import type {Attachment, KernelState, MapEntry, ReconciledMap} from '../compile/kernel-state.js';
+import {programsEnded} from '../kernel/bpf.js';
 import type {Netlink} from '../kernel/netlink.js';
 import type {LinkChanges} from '../kernel/netlink-watch.js';
 import type {NetnsHandle} from '../kernel/netns.js';
@@ -84,7 +86,12 @@ export class KernelApply {
   readonly #sysctls: Reconciler<string, string>;
   readonly #attachments: Reconciler<string, AttachmentState>;
   readonly #sets: ProgramSets;
+  readonly #linksByName = keepLast((links: KernelState['links']) => new Map(links.map((link) => [link.name, link])));
+  readonly #routeStates = keepLast(routeStates);
+  readonly #attachmentStates: (...inputs: AttachmentInputs) => ReadonlyMap<string, AttachmentState>;
   #set: ProgramSet | null = null;
+  /** The set whose predecessors are gone. */
+  #sweptFor: ProgramSet | null = null;
   readonly #linkChanges: LinkChanges;
   /** By name; read again when links have changed. */
   #ifindexes: ReadonlyMap<string, number> | null = null;
@@ -96,9 +103,10 @@ export class KernelApply {
     this.#options = options;
     this.#parts = parts;
     this.#linkChanges = parts.netlink.linkChanges();
+    this.#attachmentStates = keepLast((...inputs: AttachmentInputs) => attachmentStates(options.attachMode, ...inputs));
     const {maps, netlink, netns} = parts;
     for (const name of RECONCILED_MAPS) this.#maps.set(name, this.#reconciler(new BpfMapTarget({name}, {map: required(maps, name)})));
-    this.#policyTarget = new PolicyMapsTarget({outer: required(maps, 'cilium_policy')});
+    this.#policyTarget = new PolicyMapsTarget({outer: required(maps, 'cilium_policy'), programsEnded});
     this.#policy = this.#reconciler(this.#policyTarget);
     this.#links = this.#reconciler(new LinksTarget({netlink, ...(netns === undefined ? {} : {netns})}));
     this.#routes = this.#reconciler(new RoutesTarget({netlink}));
@@ -149,7 +157,7 @@ export class KernelApply {
     const {state} = next;
     for (const [name, content] of state.maps) this.#maps.get(name)?.setDesired(content);
     this.#policy.setDesired(state.policySlots);
-    this.#links.setDesired(new Map(state.links.map((link) => [link.name, link])));
+    this.#links.setDesired(this.#linksByName(state.links));
     this.#sysctls.setDesired(state.sysctls);
     const held = new Set<Stage>(state.holds.map((hold) => hold.map));
     let writes = 0;
@@ -168,9 +176,9 @@ export class KernelApply {
   async #upsertStage(stage: Stage, state: KernelState): Promise<number> {
     if (stage === 'programs') return this.#ensureSet(state);
     if (stage === 'attachments' && this.#set !== null) {
-      this.#attachments.setDesired(attachmentStates(state.attachments, this.#set, {ifindexes: this.#ifindexes ?? new Map(), mode: this.#options.attachMode}));
+      this.#attachments.setDesired(this.#attachmentStates(state.attachments, this.#set, this.#ifindexes));
     }
-    if (stage === 'routes') this.#routes.setDesired(routeStates(state.routes, this.#ifindexes ?? new Map()));
+    if (stage === 'routes') this.#routes.setDesired(this.#routeStates(state.routes, this.#ifindexes));
     const written = await (this.#reconcilerOf(stage)?.upsert() ?? 0);
     if (stage === 'links') await this.#afterLinks(written, state);
     return written;
@@ -215,7 +223,9 @@ export class KernelApply {
 
   #sweepSets(): void {
     const isSettled = this.#set !== null && this.#setError === null && this.#attachments.status().pending === 0;
-    if (isSettled && this.#last?.prune === true) this.#sets.removeOthers();
+    if (!isSettled || this.#last?.prune !== true || this.#set === this.#sweptFor) return;
+    this.#sets.removeOthers();
+    this.#sweptFor = this.#set;
   }
 
   *#all(): Generator<Reconciler<string, unknown> | Reconciler<number, unknown>> {
@@ -249,22 +259,23 @@ export class KernelApply {
   }
 }
 
-function attachmentStates(
-  attachments: readonly Attachment[], set: ProgramSet, where: {readonly ifindexes: ReadonlyMap<string, number>; readonly mode: (device: string) => AttachMode},
-): ReadonlyMap<string, AttachmentState> {
+type Ifindexes = ReadonlyMap<string, number> | null;
+type AttachmentInputs = readonly [attachments: readonly Attachment[], set: ProgramSet, ifindexes: Ifindexes];
+
+function attachmentStates(mode: (device: string) => AttachMode, ...[attachments, set, ifindexes]: AttachmentInputs): ReadonlyMap<string, AttachmentState> {
   return new Map(attachments.map((attachment) => [attachmentKey(attachment), {
     device: attachment.device,
     direction: attachment.direction,
-    ifindex: where.ifindexes.get(attachment.device) ?? null,
-    mode: where.mode(attachment.device),
+    ifindex: ifindexes?.get(attachment.device) ?? null,
+    mode: mode(attachment.device),
     programName: attachment.program,
     programId: set.programs.get(attachment.program)?.id ?? 0,
     because: attachment.because ?? [],
   }]));
 }
 
-function routeStates(routes: KernelState['routes'], ifindexes: ReadonlyMap<string, number>): ReadonlyMap<string, RouteState> {
-  const states = routes.map((route) => routeState(route, ifindexes.get(route.device) ?? null));
+function routeStates(routes: KernelState['routes'], ifindexes: Ifindexes): ReadonlyMap<string, RouteState> {
+  const states = routes.map((route) => routeState(route, ifindexes?.get(route.device) ?? null));
   return new Map(states.map((state) => [routeKey(state.spec), state]));
 }
 

@@ -2,6 +2,7 @@
 
 import {createHash} from 'node:crypto';
 import {existsSync, mkdirSync, readdirSync, renameSync, rmdirSync} from 'node:fs';
+import {keepLast} from '../../lib/core/keep-last.js';
 import {compareStrings, sortedEntries} from '../../lib/core/order.js';
 import {StentorError} from '../../lib/core/errors.js';
 import type {Log} from '../../lib/run/log.js';
@@ -39,6 +40,7 @@ export class ProgramSets {
   readonly #directory: string;
   readonly #parts: ProgramSetsParts;
   readonly #objectsHash: string;
+  readonly #idOf = keepLast((config: ProgramConfig) => this.#hash(config));
   #current: ProgramSet | null = null;
   #loads = 0;
 
@@ -76,7 +78,7 @@ export class ProgramSets {
     this.#current = null;
   }
 
-  #idOf(config: ProgramConfig): string {
+  #hash(config: ProgramConfig): string {
     const hash = createHash('sha256').update(this.#objectsHash);
     for (const [name, value] of sortedEntries(config)) hash.update(`${name}=${value instanceof Uint8Array ? hex(value) : value.toString()}\n`);
     // A map that was made anew is another map: programs keep the one they were loaded with.

@@ -6,7 +6,7 @@ import type {Speaker} from '../../lib/domain/bgp.js';
 import type {LocalFacts} from '../model/local.js';
 import {compileAnnounced} from './announced.js';
 import type {CompiledAnnounced} from './announced.js';
-import {compileEndpoints} from './endpoints.js';
+import {compileEndpoints, enforcementOf} from './endpoints.js';
 import type {EndpointMaps} from './endpoints.js';
 import type {CompileInput, CompileOptions, Finding} from './input.js';
 import {compileIpcache} from './ipcache.js';
@@ -18,6 +18,7 @@ import {Memo} from './memo.js';
 import {compilePolicySlots} from './policy.js';
 import type {CompiledPolicy} from './policy.js';
 import {compileAttachments, compilePrograms, compileRuntimeConfig} from './programs.js';
+import type {CompiledPrograms} from './programs.js';
 import {compileRoutes} from './routes.js';
 
 export interface Compiled {
@@ -39,6 +40,13 @@ export class CompileMemo {
   readonly masquerade = new Memo<CompiledMasquerade>();
   readonly announced = new Memo<CompiledAnnounced>();
   readonly policies = new Memo<CompiledPolicy>();
+  readonly devices = new Memo<CompiledDevices>();
+}
+
+/** What follows from the node's configuration and what is on the node, not from policies and peers. */
+interface CompiledDevices extends Pick<KernelState, 'links' | 'routes' | 'sysctls' | 'attachments'> {
+  readonly programs: CompiledPrograms;
+  readonly runtimeConfig: MapContent;
 }
 
 /** Null while the node's own configuration is not there: then nothing outside is touched. */
@@ -51,21 +59,21 @@ export function compileNode(tables: NodeTables, facts: LocalFacts, options: Comp
     memo.ipcacheEntries.sweep();
     return content;
   });
-  const endpoints = memo.endpoints.of('', [config, tables.ipcache, tables.endpoint, tables.policy, facts.endpoints, facts.links], () => compileEndpoints(input));
+  const endpoints = memo.endpoints.of('', [config, tables.ipcache, tables.endpoint, enforcementOf(input), facts.endpoints, facts.links], () => compileEndpoints(input));
   const masquerade = memo.masquerade.of('', [config, tables.masquerade], () => compileMasquerade(input));
   const announced = memo.announced.of('', [tables.speaker], () => compileAnnounced(input));
   const policy = compilePolicySlots(input, memo.policies);
-  const programs = compilePrograms(input);
-  for (const each of [memo.ipcache, memo.endpoints, memo.masquerade, memo.announced, memo.policies]) each.sweep();
+  const {programs, runtimeConfig, ...devices} = memo.devices.of('', [config, tables.node, facts.endpoints, facts.links], () => compileDevices(input));
+  for (const each of [memo.ipcache, memo.endpoints, memo.masquerade, memo.announced, memo.policies, memo.devices]) each.sweep();
   return {
     kernel: {
       maps: new Map<keyof EndpointMaps | 'cilium_ipcache' | 'cilium_ipmasq_v4' | 'cilium_ipmasq_v6' | 'cilium_announced_v4' | 'cilium_runtime_config', MapContent>([
         ['cilium_ipcache', ipcache], ['cilium_lxc', endpoints.cilium_lxc], ['cilium_ep_config', endpoints.cilium_ep_config],
         ['cilium_if_to_ep', endpoints.cilium_if_to_ep], ['cilium_ipmasq_v4', masquerade.content], ['cilium_ipmasq_v6', masquerade.content6],
-        ['cilium_announced_v4', announced.content], ['cilium_runtime_config', compileRuntimeConfig(input)],
+        ['cilium_announced_v4', announced.content], ['cilium_runtime_config', runtimeConfig],
       ]),
       policySlots: policy.slots,
-      links: compileLinks(input), routes: compileRoutes(input), sysctls: compileSysctls(input), attachments: compileAttachments(input),
+      ...devices,
       programConfig: programs.config,
       speaker: single(tables, 'speaker') ?? NO_SPEAKER,
       holds: [...heldMaps(MASQUERADE_MAPS, masquerade.hold), ...heldMaps(ANNOUNCED_MAPS, announced.hold)],
@@ -77,4 +85,11 @@ export function compileNode(tables: NodeTables, facts: LocalFacts, options: Comp
 
 function heldMaps(maps: readonly ReconciledMap[], reason: string | null): KernelState['holds'] {
   return reason === null ? [] : maps.map((map) => ({map, reason}));
+}
+
+function compileDevices(input: CompileInput): CompiledDevices {
+  return {
+    links: compileLinks(input), routes: compileRoutes(input), sysctls: compileSysctls(input), attachments: compileAttachments(input),
+    programs: compilePrograms(input), runtimeConfig: compileRuntimeConfig(input),
+  };
 }

@@ -33,6 +33,14 @@ export function compileEndpoints(input: CompileInput): EndpointMaps {
   return {cilium_lxc: lxc, cilium_ep_config: config, cilium_if_to_ep: interfaces};
 }
 
+/** All that endpoints take from policies, as one value to compare: a change of rules alone does not concern them. */
+export function enforcementOf({tables, facts}: CompileInput): string {
+  return [...facts.endpoints.values()].map((endpoint) => {
+    const policy = tables.policy.get(String(identityOf(tables, endpoint)))?.value;
+    return `${policy?.ingressEnforced ?? true} ${policy?.egressEnforced ?? true}`;
+  }).join();
+}
+
 /** Every address that is this node: of its devices, of its router, and what the operator calls its own. */
 export function hostAddresses(input: CompileInput): ReadonlySet<string> {
   const addresses = new Set<string>([input.config.nodeAddress]);

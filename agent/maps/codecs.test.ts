@@ -10,7 +10,7 @@ import {ipcacheCodec} from './ipcache.js';
 import {toHex} from './layout.js';
 import {ipmasqCodec} from './masq.js';
 import {METRICS_VALUE, metricsCodec} from './metrics.js';
-import {allowAll, decodePolicyKey, decodePolicyValue, encodePolicyKey, encodePolicyValue} from './policy.js';
+import {allowAll, decodePolicyKey, decodePolicyValue, encodePolicyKey, encodePolicyValue, policyKeysOverlap} from './policy.js';
 import type {PolicyMapKey} from './policy.js';
 import {encodeProgramConfig, PROGRAM_DEFAULTS, PROGRAM_VARIABLES} from './program-config.js';
 import type {ProgramVariable} from './program-config.js';
@@ -58,6 +58,19 @@ describe('endpoints', () => {
 });
 
 describe('policy', () => {
+  test('keys overlap when there is a packet that both match', () => {
+    const key: PolicyMapKey = {identity: identityId(300), direction: 'ingress', protocol: 6, port: 80, portPrefixLength: 16};
+    const overlaps = (change: Partial<PolicyMapKey>): boolean => {
+      const other = {...key, ...change};
+      expect(policyKeysOverlap(other, key)).toBe(policyKeysOverlap(key, other));
+      return policyKeysOverlap(key, other);
+    };
+    const everyPort = {port: 0, portPrefixLength: 0};
+    expect([{}, {identity: identityId(0)}, everyPort, {protocol: 0, ...everyPort}, {port: 64, portPrefixLength: 10}].map(overlaps)).toEqual([true, true, true, true, true]);
+    expect([{identity: identityId(301)}, {direction: 'egress' as const}, {protocol: 17}, {port: 81}, {port: 128, portPrefixLength: 10}].map(overlaps))
+      .toEqual([false, false, false, false, false]);
+  });
+
   const key = (protocol: number, port: number, portPrefixLength: number): PolicyMapKey =>
     ({identity: identityId(300), direction: 'egress', protocol, port, portPrefixLength});
 

@@ -88,6 +88,13 @@ export function allowAll(direction: Direction): {key: PolicyMapKey; value: Polic
   };
 }
 
+/** Whether there is a packet that both keys match. Identity 0 is everybody, protocol 0 every protocol. */
+export function policyKeysOverlap(a: PolicyMapKey, b: PolicyMapKey): boolean {
+  if (a.direction !== b.direction || (a.identity !== b.identity && a.identity !== 0 && b.identity !== 0)) return false;
+  if (a.protocol === 0 || b.protocol === 0) return true;
+  return a.protocol === b.protocol && ((a.port ^ b.port) & portMask(Math.min(a.portPrefixLength, b.portPrefixLength))) === 0;
+}
+
 function portMask(length: number): number {
   return (0xffff0000 >> length) & 0xffff;
 }

@@ -294,5 +294,6 @@ NAPI_MODULE_INIT()
 	define_exports(env, exports, netlink_exports);
 	define_exports(env, exports, watch_exports);
 	define_exports(env, exports, memory_exports);
+	define_exports(env, exports, cpus_exports);
 	return exports;
 }

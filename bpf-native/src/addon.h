@@ -78,5 +78,6 @@ extern const struct export ring_exports[];
 extern const struct export netlink_exports[];
 extern const struct export watch_exports[];
 extern const struct export memory_exports[];
+extern const struct export cpus_exports[];
 
 #endif

@@ -22,7 +22,7 @@ afterAll(async () => {
   expect(await lab.stop()).toEqual([]);
 }, MINUTE);
 
-/** Several ports: such a change swaps the policy map's slot (a single one may be written in place). */
+/** Forty ports: such a change swaps the policy map's slot (a few keys are written in place, into a map that is not frozen). */
 function policyText(name: string, ports: readonly number[]): string {
   return JSON.stringify({
     apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: {name, namespace: 'default'},
@@ -40,7 +40,7 @@ test('a frozen map on one node', async () => {
   if (lab.client === null) throw new Error('no API server');
   // The kernel refuses every later write from user space to a frozen map: the agent's update fails, nothing is faked.
   await must(['bpftool', 'map', 'freeze', 'pinned', join(lab.stentor.bpfRoot(BROKEN), 'maps', 'cilium_policy')]);
-  await lab.objects.apply(policyText('broken', [81, 82, 83]));
+  await lab.objects.apply(policyText('broken', Array.from({length: 40}, (_unused, i) => 81 + i)));
   const address = {kind: 'CiliumNetworkPolicy', namespace: 'default', name: 'broken'} as const;
   const {object} = await watchUntil(lab.client, address, 20_000, (item) => conditionsOf(item).some((condition) => condition.type === ENFORCED && condition.status === 'False' && (condition.message ?? '').includes(BROKEN)));
   const condition = conditionsOf(object).find((item) => item.type === ENFORCED);

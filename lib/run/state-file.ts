@@ -10,8 +10,7 @@ import {errorFields} from './log.js';
 const FORMAT = 1;
 
 /** Writes `text` so that a reader sees the old file or the new one, also after a crash. */
-export async function writeAtomically(path: string, text: string): Promise<void> {
-  await mkdir(dirname(path), {recursive: true, mode: 0o700});
+async function writeAtomically(path: string, text: string): Promise<void> {
   const temporary = `${path}.tmp`;
   const file = await open(temporary, 'w', 0o600);
   try {
@@ -59,6 +58,7 @@ export async function readSealed(path: string, log: Log): Promise<unknown> {
 export class LatestFile {
   readonly #path: string;
   readonly #log: Log;
+  #hasFolder = false;
   #next: (() => string) | null = null;
   #writing: Promise<void> | null = null;
 
@@ -84,6 +84,8 @@ export class LatestFile {
     for (let render = this.#next; render !== null; render = this.#next) {
       this.#next = null;
       try {
+        if (!this.#hasFolder) await mkdir(dirname(this.#path), {recursive: true, mode: 0o700});
+        this.#hasFolder = true;
         await writeAtomically(this.#path, seal(render()));
       } catch (error) {
         this.#log.warn('state file cannot be written', {path: this.#path, ...errorFields(error)});
