@@ -159,7 +159,8 @@ async function timeDemo(report: Report): Promise<void> {
   const tookS = (nowMs() - startedMs) / 1000;
   const lines = Buffer.concat(output).toString().trim().split('\n');
   report.add({name: 'the whole demo (built)', subject: `${tookS.toFixed(0)} s`, baseline: '–', result: '–', goal: `≤ ${DEMO_GOAL_S} s`, reached: code === 0 && tookS <= DEMO_GOAL_S});
-  report.check({name: 'the demo ended with exit code 0', ok: code === 0, value: `${code ?? 'signal'}: ${lines.at(-1) ?? ''}`});
+  const failed = lines.filter((line) => / FAIL /.test(line)).slice(0, 3).map((line) => line.trim());
+  report.check({name: 'the demo ended with exit code 0', ok: code === 0, value: [`${code ?? 'signal'}: ${lines.at(-1) ?? ''}`, ...failed].join('; ')});
 }
 
 try {
