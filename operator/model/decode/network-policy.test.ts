@@ -5,6 +5,7 @@ import {describe, expect, test} from '@jest/globals';
 import {selectorKey} from '../../../lib/domain/selector.js';
 import {StatementCases} from '../../../lib/testing/cases.js';
 import {PolicyLab, decodePolicy, networkPolicy, pod} from '../../../lib/testing/builders.js';
+import {NONE, OPEN, REFUSED_ITEMS, TAKEN_ITEMS} from './testing/network-policy-items.js';
 
 const cases = new StatementCases('operator/model/decode/network-policy.test.ts');
 const PODS = [
@@ -28,8 +29,6 @@ function open(spec: unknown): {ingress: string; egress: string} {
   return {ingress: reach((name) => `${name} -> default/web`), egress: reach((name) => `default/web -> ${name}`)};
 }
 
-const OPEN = 'aow aow';
-const NONE = '- -';
 
 describe('policy types', () => {
   const rows: readonly (readonly [string, string, object, string, string])[] = [
@@ -48,28 +47,7 @@ describe('policy types', () => {
 });
 
 describe('peers and ports', () => {
-  const rows: readonly (readonly [string, string, unknown, string])[] = [
-    ['2.10-04', 'an empty item is everything', {}, OPEN],
-    ['2.10-04', 'from: []', {from: []}, OPEN],
-    ['2.10-09', 'from: [{}] allows nothing', {from: [{}]}, NONE],
-    ['2.10-05', 'a podSelector stays in the namespace', {from: [{podSelector: {matchLabels: {app: 'a'}}}]}, 'a a'],
-    ['2.10-05 2.10-17', 'an empty podSelector', {from: [{podSelector: {}}]}, 'a a'],
-    ['2.10-06', 'an empty namespaceSelector is every pod', {from: [{namespaceSelector: {}}]}, 'ao ao'],
-    ['2.10-06', 'a namespaceSelector', {from: [{namespaceSelector: {matchLabels: {'kubernetes.io/metadata.name': 'other'}}}]}, 'o o'],
-    ['2.10-17', 'a namespaceSelector by absence is about pods only',
-      {from: [{namespaceSelector: {matchExpressions: [{key: 'absent', operator: 'DoesNotExist'}]}}]}, 'ao ao'],
-    ['2.10-07', 'both selectors', {from: [{namespaceSelector: {}, podSelector: {matchLabels: {app: 'web'}}}]}, NONE],
-    ['2.10-08', 'an ipBlock is never a pod', {from: [{ipBlock: {cidr: '0.0.0.0/0'}}]}, 'w w'],
-    ['2.10-08', 'an ipBlock with a hole', {from: [{ipBlock: {cidr: '203.0.113.0/24', except: ['203.0.113.0/30']}}]}, NONE],
-    ['2.10-10', 'a port without protocol is TCP', {ports: [{port: 80}]}, 'aow -'],
-    ['2.10-11', 'a protocol without port', {ports: [{protocol: 'UDP'}]}, '- aow'],
-    ['2.10-11', 'ports: [{}] is every TCP port', {ports: [{}]}, 'aow -'],
-    ['2.10-12', 'ports: []', {ports: []}, OPEN],
-    ['2.10-13', 'a range', {ports: [{port: 79, endPort: 81}]}, 'aow -'],
-    ['2.10-14', 'a name is the number of the pod itself', {ports: [{port: 'http'}]}, 'aow -'],
-    ['2.10-14', 'a name that the pod has not', {ports: [{port: 'metrics'}]}, NONE],
-  ];
-  cases.each(rows, (item, ingress) => {
+  cases.each(TAKEN_ITEMS, (item, ingress) => {
     const spec = {...SUBJECT, ingress: [item]};
     expect(decodePolicy(networkPolicy(spec)).rejections).toEqual([]);
     expect(open(spec).ingress).toBe(ingress);
@@ -83,17 +61,7 @@ describe('peers and ports', () => {
   });
 
   // The pod stays isolated, and nobody is let in.
-  const refused: readonly (readonly [string, string, unknown, string])[] = [
-    ['2.10-18', 'port 0', {ports: [{port: 0}]}, 'spec.ingress[1].ports[0].port'],
-    ['2.10-18', 'a text of digits', {ports: [{port: '80'}]}, 'spec.ingress[1].ports[0].port'],
-    ['2.10-18', 'endPort before port', {ports: [{port: 80, endPort: 79}]}, 'spec.ingress[1].ports[0].endPort'],
-    ['2.10-18', 'endPort with a name', {ports: [{port: 'http', endPort: 90}]}, 'spec.ingress[1].ports[0].endPort'],
-    ['2.10-18', 'a protocol', {ports: [{port: 80, protocol: 'ICMP'}]}, 'spec.ingress[1].ports[0].protocol'],
-    ['2.10-18', 'a CIDR', {from: [{ipBlock: {cidr: '10.0.0.1'}}]}, 'spec.ingress[1].from[0].ipBlock.cidr'],
-    ['2.10-18', 'ipBlock with a selector', {from: [{ipBlock: {cidr: '10.0.0.0/8'}, podSelector: {}}]}, 'spec.ingress[1].from[0]'],
-    ['2.10-18', 'a source prefix', {from: [{podSelector: {matchLabels: {'k8s:app': 'a'}}}]}, 'spec.ingress[1].from[0].podSelector.matchLabels'],
-  ];
-  cases.each(refused, (item, path) => {
+  cases.each(REFUSED_ITEMS.map(([what, item, path]) => ['2.10-18', what, item, `spec.ingress[1].${path}`] as const), (item, path) => {
     const spec = {...SUBJECT, ingress: [{from: [{podSelector: {}}]}, item]};
     expect(decodePolicy(networkPolicy(spec)).rejections.map((rejection) => rejection.path)).toEqual([path]);
     expect(open(spec).ingress).toBe(NONE);
