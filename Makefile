@@ -112,8 +112,8 @@ check: build ## Types, lint, import walls, tidy, map layouts
 test-unit: build ## Pure code and scripts on fakes
 	$(JEST) --maxWorkers=2 --testPathPatterns 'dist/(lib|operator|agent|cli|crds)/' --testPathIgnorePatterns kernel.test.js
 
-nightly: build ## Long runs of the property tests: 5,000 policy worlds, 50,000 mutated policies, 10,000 histories of LB-IPAM
-	STENTOR_WORLDS=5000 STENTOR_MUTATIONS=50000 STENTOR_LBIPAM_HISTORIES=10000 $(JEST) --runInBand --testPathPatterns 'dist/(lib/policy/reference|lib/lbipam/histories|operator/model/decode/fuzz)'
+nightly: build ## Long runs of the property tests: 5,000 policy worlds, 50,000 mutated policies, 10,000 histories of LB-IPAM, 2,000 walks of clusters
+	STENTOR_WORLDS=5000 STENTOR_MUTATIONS=50000 STENTOR_LBIPAM_HISTORIES=10000 STENTOR_WALKS=2000 $(JEST) --runInBand --testPathPatterns 'dist/(lib/policy/reference|lib/lbipam/histories|operator/model/decode/fuzz|operator/compile/walk)'
 
 test-kernel: build ## Tests that load BPF programs and open namespaces (root)
 	$(JEST) --runInBand --testPathPatterns 'kernel.test.js'
@@ -124,7 +124,7 @@ e2e: build tools ## End to end: real control plane, kernel, routers
 bench: build tools bench-tools ## Ratios measured in one run, printed as a table
 	tools/run-lab.sh bench
 
-bench-policy: build ## The policy engine's workloads W1, W2, W6, W7, W10 in CPU time of one thread
+bench-policy: build ## The policy engine's workloads W1, W2, P2, W6, W7, W10 and policy validate, in CPU time of one thread
 	node --expose-gc --max-old-space-size=4096 dist/e2e/bench/policy/main.js
 
 clean: ## What was built here (not the cache of the control plane)

@@ -56,7 +56,7 @@ export class LabelFilter {
   /** Somebody said which labels to keep: others are dropped. */
   readonly #isList: boolean;
   /** What was asked before: keys are few, and whatever label set is made asks for all of its own. */
-  readonly #known = new Map<string, boolean>();
+  readonly #known = new Map<string, Map<string, boolean>>();
 
   private constructor(rules: readonly FilterRule[]) {
     this.#rules = [...DEFAULT_RULES, ...rules];
@@ -75,12 +75,12 @@ export class LabelFilter {
   }
 
   keeps(source: string, key: string): boolean {
-    const label = `${source}:${key}`;
-    const known = this.#known.get(label);
+    const ofSource = this.#known.get(source) ?? new Map<string, boolean>();
+    const known = ofSource.get(key);
     if (known !== undefined) return known;
     const keeps = this.#decide(source, key);
-    if (this.#known.size >= KNOWN_MAX) this.#known.clear();
-    this.#known.set(label, keeps);
+    if (ofSource.size >= KNOWN_MAX) ofSource.clear();
+    this.#known.set(source, ofSource.set(key, keeps));
     return keeps;
   }
 
@@ -121,15 +121,17 @@ function filterRule(text: string): FilterRule | null {
 
 /** The labels that a pod's identity stands for. Labels that change with every pod are left out. */
 export function identityLabels(sources: PodLabelSources, filter: LabelFilter = LabelFilter.DEFAULT): Labels {
-  const labels = new Map<string, string>();
-  for (const [key, value] of Object.entries(sources.podLabels)) {
-    if (!key.startsWith('io.cilium.k8s.')) labels.set(key, value);
-  }
-  for (const [key, value] of Object.entries(sources.namespaceLabels)) labels.set(`${LABEL_NAMESPACE_LABELS}.${key}`, value);
-  if (sources.serviceAccount !== '') labels.set(LABEL_SERVICE_ACCOUNT, sources.serviceAccount);
-  labels.set(LABEL_NAMESPACE, sources.namespace);
-  labels.set(LABEL_CLUSTER, sources.clusterName);
   const kept: Label[] = [];
-  for (const [key, value] of labels) if (filter.keeps('k8s', key)) kept.push({source: 'k8s', key, value});
+  const keep = (key: string, value: string): void => {
+    if (filter.keeps('k8s', key)) kept.push({source: 'k8s', key, value});
+  };
+  // No two of the following have the same key.
+  for (const key of Object.keys(sources.podLabels)) {
+    if (!key.startsWith('io.cilium.k8s.') && key !== LABEL_NAMESPACE) keep(key, sources.podLabels[key] ?? '');
+  }
+  for (const key of Object.keys(sources.namespaceLabels)) keep(`${LABEL_NAMESPACE_LABELS}.${key}`, sources.namespaceLabels[key] ?? '');
+  if (sources.serviceAccount !== '') keep(LABEL_SERVICE_ACCOUNT, sources.serviceAccount);
+  keep(LABEL_NAMESPACE, sources.namespace);
+  keep(LABEL_CLUSTER, sources.clusterName);
   return new Labels(kept);
 }

@@ -31,31 +31,43 @@ const NOTHING: readonly never[] = [];
 
 /** Values that have labels, found by what selectors demand. */
 export class LabelIndex<V> {
-  readonly #all = new LabelledBucket<V>();
+  /** By namespace; what has none is under the empty name. */
   readonly #byNamespace = new Map<string, LabelledBucket<V>>();
+  /** Everything in one; made when somebody looks for a label in all namespaces. */
+  #all: LabelledBucket<V> | null = null;
 
   add(labels: Labels, value: V): void {
-    this.#all.add(labels, value);
-    for (const namespace of namespacesOf(labels)) {
+    this.#all?.add(labels, value);
+    forEachNamespace(labels, (namespace) => {
       let bucket = this.#byNamespace.get(namespace);
       if (bucket === undefined) this.#byNamespace.set(namespace, (bucket = new LabelledBucket()));
       bucket.add(labels, value);
-    }
+    });
   }
 
   remove(labels: Labels, value: V): void {
-    this.#all.remove(labels, value);
-    for (const namespace of namespacesOf(labels)) {
+    this.#all?.remove(labels, value);
+    forEachNamespace(labels, (namespace) => {
       const bucket = this.#byNamespace.get(namespace);
       bucket?.remove(labels, value);
       if (bucket?.size === 0) this.#byNamespace.delete(namespace);
-    }
+    });
   }
 
   /** A superset of what has the anchor. */
   candidates({namespace, label}: Anchor): Iterable<V> {
-    const bucket = namespace === null ? this.#all : this.#byNamespace.get(namespace);
-    return bucket?.candidates(label) ?? NOTHING;
+    if (namespace !== null) return this.#byNamespace.get(namespace)?.candidates(label) ?? NOTHING;
+    return label === null ? this.#everything() : (this.#all ??= this.#gathered()).candidates(label);
+  }
+
+  * #everything(): Generator<V> {
+    for (const bucket of this.#byNamespace.values()) yield* bucket.candidates(null);
+  }
+
+  #gathered(): LabelledBucket<V> {
+    const all = new LabelledBucket<V>();
+    for (const bucket of this.#byNamespace.values()) bucket.addTo(all);
+    return all;
   }
 }
 
@@ -71,6 +83,10 @@ class LabelledBucket<V> {
   add(labels: Labels, value: V): void {
     this.#members.set(value, labels);
     if (this.#byLabel !== null) for (const text of pairsOf(labels)) addTo(this.#byLabel, text, value);
+  }
+
+  addTo(other: LabelledBucket<V>): void {
+    for (const [value, labels] of this.#members) other.add(labels, value);
   }
 
   remove(labels: Labels, value: V): void {
@@ -121,10 +137,10 @@ export class SelectorIndex<V> {
   }
 
   /** A superset of what selects the labels, each once. */
-  * candidates(labels: Labels): Generator<V> {
-    yield* this.#anywhere;
-    if (this.#byLabel.size > 0) for (const text of pairsOf(labels)) yield* this.#byLabel.get(text) ?? NOTHING;
-    for (const namespace of namespacesOf(labels)) yield* this.#byNamespace.get(namespace)?.candidates(labels) ?? NOTHING;
+  forEachCandidate(labels: Labels, visit: (value: V) => void): void {
+    for (const value of this.#anywhere) visit(value);
+    if (this.#byLabel.size > 0) for (const text of pairsOf(labels)) for (const value of this.#byLabel.get(text) ?? NOTHING) visit(value);
+    forEachNamespace(labels, (namespace) => this.#byNamespace.get(namespace)?.forEachCandidate(labels, visit));
   }
 }
 
@@ -147,10 +163,14 @@ class SelectingBucket<V> {
     if (this.#byLabel !== null) removeFrom(this.#byLabel, label, value);
   }
 
-  candidates(labels: Labels): Iterable<V> {
-    if (this.#members.size <= SCAN_MAX) return this.#members.keys();
+  forEachCandidate(labels: Labels, visit: (value: V) => void): void {
+    if (this.#members.size <= SCAN_MAX) {
+      for (const value of this.#members.keys()) visit(value);
+      return;
+    }
     const index = (this.#byLabel ??= this.#indexed());
-    return [null, ...pairsOf(labels)].flatMap((text) => [...index.get(text) ?? NOTHING]);
+    for (const value of index.get(null) ?? NOTHING) visit(value);
+    for (const text of pairsOf(labels)) for (const value of index.get(text) ?? NOTHING) visit(value);
   }
 
   #indexed(): Map<string | null, Set<V>> {
@@ -171,10 +191,16 @@ function pairsOf(labels: Labels): readonly string[] {
   return made;
 }
 
-function namespacesOf(labels: Labels): readonly string[] {
-  let found: readonly string[] = NOTHING;
-  for (const {key, value} of labels.all) if (key === LABEL_NAMESPACE && !found.includes(value)) found = [...found, value];
-  return found;
+/** Once for each; the empty name when there is none. */
+function forEachNamespace({all}: Labels, visit: (namespace: string) => void): void {
+  let first: string | null = null;
+  for (const [i, {key, value}] of all.entries()) {
+    if (key !== LABEL_NAMESPACE || value === first) continue;
+    if (first !== null && all.slice(0, i).some((label) => label.key === key && label.value === value)) continue;
+    first ??= value;
+    visit(value);
+  }
+  if (first === null) visit('');
 }
 
 /** Sets by key; a key without members takes no room. */

@@ -127,22 +127,25 @@ export class SelectorMembers {
     if (labels === null) return;
     this.#identities.set(id, labels);
     this.#identityIndex.add(labels, id);
-    for (const tracked of this.#selectorsFor(id, labels)) {
-      if (!tracked.matcher.matchesIdentity(id, labels)) continue;
+    this.#forEachSelector(id, labels, (tracked) => {
+      if (!tracked.matcher.matchesIdentity(id, labels)) return;
       tracked.identities.add(id);
       this.#touch(tracked);
-    }
+    });
   }
 
   #forgetIdentity(id: IdentityId, labels: Labels): void {
     this.#identities.delete(id);
     this.#identityIndex.remove(labels, id);
-    for (const tracked of this.#selectorsFor(id, labels)) if (tracked.identities.delete(id)) this.#touch(tracked);
+    this.#forEachSelector(id, labels, (tracked) => {
+      if (tracked.identities.delete(id)) this.#touch(tracked);
+    });
   }
 
-  * #selectorsFor(id: IdentityId, labels: Labels): Generator<Tracked> {
-    yield* this.#selectorIndex.candidates(labels);
-    if (id < CLUSTER_IDENTITY_MIN) yield* this.#cidrs;
+  /** Those that could select the identity. */
+  #forEachSelector(id: IdentityId, labels: Labels, visit: (tracked: Tracked) => void): void {
+    this.#selectorIndex.forEachCandidate(labels, visit);
+    if (id < CLUSTER_IDENTITY_MIN) for (const tracked of this.#cidrs) visit(tracked);
   }
 
   /** Identities that may have what `anchor` says, reserved ones among them. */

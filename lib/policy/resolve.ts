@@ -39,11 +39,6 @@ export interface PreparedDirection {
   readonly isolating: readonly Origin[];
 }
 
-export interface NamedPeer {
-  readonly id: SelectorId;
-  readonly peer: Peer;
-}
-
 export function prepareRules(rules: readonly Rule[]): PreparedSubject[] {
   const bySubject = new Map<Selector, Rule[]>();
   for (const rule of rules) {
@@ -73,23 +68,12 @@ function trimmed<T>(list: readonly T[]): readonly T[] {
   return list.slice();
 }
 
-/** What the selectors of `policy`, which these rules made, stand for, each once; the wildcard is none of them. */
-export function peersOf(subjects: readonly PreparedSubject[], policy: SubjectPolicy): Iterable<NamedPeer> {
-  const found = new Map<SelectorId, NamedPeer>();
-  if (policy.entries.some(({derived}) => derived === 'allow-localhost')) found.set(SELECTOR_HOST, HOST_PEER);
-  for (const {rules} of subjects) {
-    for (const {direction, peers, ports} of rules) {
-      if (ports?.length === 0 || !(direction === 'ingress' ? policy.ingressEnforced : policy.egressEnforced)) continue;
-      for (const peer of peers) {
-        const id = selectorId(peer);
-        if (id !== SELECTOR_ANY && id !== SELECTOR_NONE && !found.has(id)) found.set(id, {id, peer});
-      }
-    }
-  }
-  return found.values();
+/** The peer behind a selector of an entry that these rules made. */
+export function peerOfRules(subjects: readonly PreparedSubject[], id: SelectorId): Peer {
+  for (const {rules} of subjects) for (const {peers} of rules) for (const peer of peers) if (selectorId(peer) === id) return peer;
+  return peerOf(id);
 }
 
-const HOST_PEER: NamedPeer = {id: SELECTOR_HOST, peer: peerOf(SELECTOR_HOST)};
 const ANYBODY: Selector = {requirements: []};
 
 /** The result depends on the set of rules, not on their order. */
@@ -199,18 +183,21 @@ function mergeEntries(entries: PolicyEntry[]): PolicyEntry[] {
 
 /** Distinct and sorted. */
 export function mergeOrigins(lists: readonly (readonly Origin[])[]): readonly Origin[] {
-  const some = lists.filter((list) => list.length > 0);
-  const [first = NO_ORIGINS] = some;
-  if (some.length <= 1 && first.length <= 1) return first;
-  return distinct(some.flat().sort(compareOrigins));
+  const [first = NO_ORIGINS] = lists;
+  if (lists.length <= 1 && first.length <= 1) return first;
+  const all: Origin[] = [];
+  for (const list of lists) for (const origin of list) all.push(origin);
+  return distinct(all.sort(compareOrigins));
 }
 
 /** Of a sorted list. */
-function distinct(origins: readonly Origin[]): readonly Origin[] {
-  return trimmed(origins.filter((origin, i) => {
-    const before = origins[i - 1];
-    return before === undefined || compareOrigins(before, origin) !== 0;
-  }));
+function distinct(sorted: readonly Origin[]): readonly Origin[] {
+  const kept: Origin[] = [];
+  for (const origin of sorted) {
+    const before = kept.at(-1);
+    if (before === undefined || compareOrigins(before, origin) !== 0) kept.push(origin);
+  }
+  return trimmed(kept);
 }
 
 function compareOrigins(a: Origin, b: Origin): number {

@@ -225,10 +225,12 @@ export class Compiler {
 
   /** Identities that pods have or had: their labels, or null when no pod has them now. */
   #subjectChanges(tables: Tables, identities: ReadonlySet<IdentityId>): Map<IdentityId, Labels | null> {
-    return new Map([...identities].map((id) => {
+    const subjects = new Map<IdentityId, Labels | null>();
+    for (const id of identities) {
       const used = this.identities.podsOf(id).length > 0;
-      return [id, used ? tables.identities.get(String(id))?.labels ?? null : null];
-    }));
+      subjects.set(id, used ? tables.identities.get(String(id))?.labels ?? null : null);
+    }
+    return subjects;
   }
 
   /** Has the members of every selector in use kept up to date, over every prefix in use. */

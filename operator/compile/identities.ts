@@ -122,10 +122,12 @@ export class Identities {
     const pod = tables.pods.get(key);
     const known = this.#records.get(key);
     if (pod === undefined || pod.hostNetwork || pod.ended) {
-      if (known === undefined || known.workload === null) return;
-      this.#leave(known, touched);
-      known.workload = null;
-      touched.pods.push(known);
+      // What an agent reports of it means something else now, whether it was a workload or not.
+      if (known === undefined && tables.endpointReports.keysBy('pod', key).size === 0) return;
+      const record = known ?? this.#records.make(key);
+      if (record.workload !== null) this.#leave(record, touched);
+      record.workload = null;
+      touched.pods.push(record);
       return;
     }
     const set = this.#setOf(pod, tables);

@@ -7,11 +7,11 @@ import {resource} from '../../lib/desired/diff.js';
 import type {Resource} from '../../lib/desired/node-state.js';
 import {IDENTITY_INIT, RESERVED_IDENTITIES, type Families, type IdentityId} from '../../lib/domain/identity.js';
 import {Labels} from '../../lib/domain/labels.js';
-import type {EnforcementMode, Members, Peer, PeerSource, Rule, SelectorId, SubjectPolicy} from '../../lib/domain/policy.js';
+import type {EnforcementMode, Members, Peer, PeerSource, PolicyEntry, Rule, SelectorId, SubjectPolicy} from '../../lib/domain/policy.js';
 import {matches} from '../../lib/domain/selector.js';
 import {SelectorIndex, SetsByKey, type Anchor} from '../../lib/policy/anchors.js';
-import {modeOfSubject, peersOf, resolvePrepared, type PreparedSubject} from '../../lib/policy/resolve.js';
-import {knownPrefixes, prefixLabels, sourcesOf, type Meanings} from '../../lib/policy/selectors.js';
+import {modeOfSubject, peerOfRules, resolvePrepared, type PreparedSubject} from '../../lib/policy/resolve.js';
+import {knownPrefixes, prefixLabels, SELECTOR_ANY, sourcesOf, type Meanings} from '../../lib/policy/selectors.js';
 import type {PolicyFact} from '../model/facts.js';
 import type {ChangedKeys, Tables} from '../model/tables.js';
 import type {HeldNode} from './node-layers.js';
@@ -72,6 +72,7 @@ interface Selecting {
 const INIT_LABELS = Labels.parse(RESERVED_IDENTITIES.get(IDENTITY_INIT) ?? []);
 /** As at a start: looking at all of them is cheaper than looking for some. */
 const FEW_SUBJECTS = 4;
+const FEW_SELECTORS = 16;
 const NO_SOURCES: ReadonlyMap<string, PeerSource> = new Map();
 const NO_PREFIXES: readonly string[] = [];
 
@@ -179,7 +180,7 @@ export class Policies {
 
   #hold(key: string, fact: PolicyFact): void {
     const selecting = fact.subjects.map((subject): Selecting => ({object: key, subject}));
-    const sources = fact.rules.some(namesSource) ? sourcesOf(fact.rules) : NO_SOURCES;
+    const sources = fact.subjects.some(({prefixed}) => prefixed) && fact.rules.some(namesSource) ? sourcesOf(fact.rules) : NO_SOURCES;
     this.#objects.set(key, {selecting, sources});
     for (const one of selecting) this.#index.add(one.subject.anchor, one);
     for (const [id, source] of sources) {
@@ -248,27 +249,40 @@ export class Policies {
   #compile(id: IdentityId, labels: Labels, before: CompiledSubject | null): CompiledSubject {
     const subjects: PreparedSubject[] = [];
     const objects = new Set<string>();
-    for (const {object, subject} of this.#index.candidates(labels)) {
-      if (!matches(subject.selector, labels)) continue;
+    this.#index.forEachCandidate(labels, ({object, subject}) => {
+      if (!matches(subject.selector, labels)) return;
       objects.add(object);
       subjects.push(subject);
-    }
+    });
     const {mode, allowLocalhost, meanings, families} = this.#options;
     const policy = {subject: id, ...resolvePrepared(subjects, {mode: modeOfSubject(mode, labels), allowLocalhost})};
     const prefixes = subjects.some(({prefixed}) => prefixed) ? knownPrefixes(subjects.flatMap(({rules}) => rules), {meanings, families}) : NO_PREFIXES;
     if (before !== null && deepEqual(before.policy, policy)) return {...before, prefixes, objects: [...objects]};
-    const selectors = Array.from(peersOf(subjects, policy), ({id: selector, peer}) => this.#use(selector, peer));
+    const selectors = selectorsOf(policy.entries).map((selector) => this.#use(selector, subjects));
     return {id, policy, selectors, prefixes, objects: [...objects], resource: resource('policy', String(id), policy)};
   }
 
-  #use(id: SelectorId, peer: Peer): SelectorUse {
+  #use(id: SelectorId, subjects: readonly PreparedSubject[]): SelectorUse {
     const held = this.#selectors.get(id);
     if (held !== undefined) return held;
-    const made: SelectorUse = {id, peer, users: 0, nodes: new Map(), members: null, plain: null, variants: null};
+    const made: SelectorUse = {id, peer: peerOfRules(subjects, id), users: 0, nodes: new Map(), members: null, plain: null, variants: null};
     this.#selectors.set(id, made);
     this.#selectorChanges.add(made);
     return made;
   }
+}
+
+/** Each once. They are sorted within a direction, so most repetitions follow each other. */
+function selectorsOf(entries: readonly PolicyEntry[]): readonly SelectorId[] {
+  const found: SelectorId[] = [];
+  let many: Set<SelectorId> | null = null;
+  for (const {selector} of entries) {
+    if (selector === SELECTOR_ANY || selector === found.at(-1) || (many === null ? found.includes(selector) : many.has(selector))) continue;
+    found.push(selector);
+    if (found.length >= FEW_SELECTORS) many ??= new Set(found);
+    many?.add(selector);
+  }
+  return found;
 }
 
 function namesSource({peers}: Rule): boolean {
