@@ -23,6 +23,7 @@ import {KernelApply, defaultAttachMode} from './apply/kernel.js';
 import type {MapSet} from './apply/map-set.js';
 import {closeMapSet, openMapSet} from './apply/map-set.js';
 import {SpeakerSession} from './apply/speaker.js';
+import {defaultGateways} from './apply/speaker-local.js';
 import {hostLinkPattern, PodAttacher} from './cni/attach.js';
 import {Ipam} from './cni/ipam.js';
 import {CniServer} from './cni/server.js';
@@ -164,7 +165,12 @@ async function buildAgent(config: AgentConfig, context: Context): Promise<Built>
   const endpoints = new EndpointTable({path: stateFile('endpoints.json'), idMax: endpointIdMax(config)}, {log});
   const links = new LinkWatch({netlink, log});
   const ipam = new Ipam();
-  const speaker = new SpeakerSession({directory: stateFile('gobgpd'), command: [config['gobgpd']]}, {clock, log});
+  const speaker = new SpeakerSession({directory: stateFile('gobgpd'), command: [config['gobgpd']]}, {
+    clock, log, node: async () => ({
+      gateways: defaultGateways([...await netlink.routes({family: 4}), ...await netlink.routes({family: 6})]),
+      interfaces: new Map([...links.all].map(([name, {addresses}]) => [name, addresses.map((text) => text.slice(0, text.indexOf('/')))] as const)),
+    }),
+  });
   const speakerEvents = new SpeakerEvents({source: speaker, clock, log});
   const engine = new NodeEngine(
     {compile: compileOptionsOf(config), localIdentitiesPath: stateFile('local-identities.json'), retryMaxMs: config['apply-retry-max'], resyncMs: config['resync-interval']},

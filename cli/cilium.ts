@@ -22,6 +22,7 @@ const VERBS: readonly VerbSpec[] = [
   verb('node list', 'nodeList', 'the nodes of the cluster', LS),
   verb('bgp peers', 'bgpPeers', 'BGP sessions'),
   verb('bgp routes', 'bgpRoutes', 'BGP routes', {args: [['[words...]', '<available|advertised> <afi> <safi> [vrouter <asn>] [peer <address>]']]}),
+  verb('bgp route-policies', 'bgpRoutePolicies', 'what goes to which peer with which attributes'),
   verb('bpf ipmasq list', 'ipmasqList', 'destinations that are not masqueraded', LS),
   verb('bpf tunnel list', 'tunnelList', 'PodCIDRs behind tunnels', LS),
   verb('bpf ipcache list', 'ipcacheList', 'prefix to identity and tunnel', LS),

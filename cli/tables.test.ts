@@ -41,6 +41,13 @@ describe('Cilium’s layouts', () => {
     '                                                           ipv6/unicast   0          0',
   )));
 
+  test('bgp route-policies', () => expect(shim.routePolicies([
+    {vrouter: 65005, prefix: '10.98.0.0/24', type: 'export', peers: ['10.1.5.1'], action: 'accept', pathActions: ['SetLocalPreference: 150', 'AddCommunities: [65005:99]']},
+  ])).toBe(lines(
+    'VRouter   Policy Name           Type     Match Peers   Match Prefixes (Min..Max Len)   RIB Action   Path Actions',
+    '65005     export-10.98.0.0/24   export   10.1.5.1      10.98.0.0/24 (24..24)           accept       {SetLocalPreference: 150 AddCommunities: [65005:99]}',
+  )));
+
   test('bgp routes', () => expect(shim.bgpRoutes([
     {vrouter: 65005, peer: '10.1.5.1', prefix: '10.98.1.0/24', nextHop: '10.1.5.10', ageSeconds: 61, attrs: ['{Origin: i}', '{AsPath: }', '{Nexthop: 10.1.5.10}', '{LocalPref: 100}']},
   ], true)).toBe(lines(

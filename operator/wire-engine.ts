@@ -83,6 +83,8 @@ interface SpanWait extends Waiting {
 const CONVERGING_MAX = 10_000;
 /** A condition that will be True in a moment is written once, not twice. Its observedGeneration tells readers that it is old. */
 const PENDING_SILENT_MS = 250;
+/** Counters of many nodes move together. */
+const BGP_STATUS_MS = 50;
 const EVENT_API_VERSION = 'v1';
 
 export class Engine implements SessionEvents {
@@ -423,13 +425,13 @@ export class Engine implements SessionEvents {
     return lost === undefined ? undefined : {connected: false, unreachable: lost.unreachable, ackedRevision: -1, faults: lost.faults};
   }
 
-  /** After news of sessions: once for all that came in one turn. */
+  /** After news of sessions: once for all that came in a moment, since it looks at every session. */
   #bgpReported(): void {
     if (this.#bgpScheduled) return;
     this.#bgpScheduled = true;
-    setImmediate(() => {
+    this.#after(BGP_STATUS_MS, () => {
       this.#bgpScheduled = false;
-      if (this.#stop.signal.aborted || !this.#inSync) return;
+      if (!this.#inSync) return;
       this.#takeBgpStatus();
       this.#publish();
     });

@@ -3,6 +3,7 @@
 import {status} from '@grpc/grpc-js';
 import {deepEqual} from '../../lib/core/equal.js';
 import type {BgpInstance, SpeakerFailure} from '../../lib/domain/bgp.js';
+import {peerPaths} from '../../lib/domain/bgp-advertisements.js';
 import {collect} from '../../lib/run/grpc.js';
 import {api} from '../../proto/gen/gobgp4.js';
 import type {GoBgpClient} from '../../proto/gobgp.js';
@@ -35,10 +36,16 @@ const {TABLE_TYPE_GLOBAL} = api.TableType;
 const {POLICY_DIRECTION_IMPORT, POLICY_DIRECTION_EXPORT} = api.PolicyDirection;
 const {ROUTE_ACTION_ACCEPT, ROUTE_ACTION_REJECT} = api.RouteAction;
 
+/** What is known of the time before: nothing, or an instance that was applied as a whole to this process. */
+export interface Before {
+  readonly instance: BgpInstance | null;
+  readonly nowSeconds: number;
+}
+
 export async function applyInstance(
   gobgpd: {readonly client: GoBgpClient; readonly restarted: boolean},
   instance: BgpInstance,
-  nowSeconds: number,
+  {instance: before, nowSeconds}: Before,
 ): Promise<{readonly failures: readonly SpeakerFailure[]; readonly counts: AppliedCounts}> {
   const peers = peerIntents(instance);
   const plan = planPaths(instance);
@@ -58,7 +65,7 @@ export async function applyInstance(
   // Before the peers: the first update of a session then holds everything, and its End-of-RIB means it.
   await setPaths(run, plan.paths);
   await setPeers(run, running, peers.intents);
-  if (exportChanged) await resend(run, running);
+  if (exportChanged) await resend(run, running, changedPeers(before, instance));
   return {failures: run.failures, counts: run.counts};
 }
 
@@ -224,10 +231,17 @@ function onlyTimersOfTheOpen(before: PeerIntent, after: PeerIntent): boolean {
   return same && (before.timers.hold !== after.timers.hold || before.timers.keepalive !== after.timers.keepalive);
 }
 
+/** Peers that are told something else than before: a change for one is nothing to the others. */
+function changedPeers(before: BgpInstance | null, after: BgpInstance): (address: string) => boolean {
+  if (before === null) return () => true;
+  const told = (instance: BgpInstance, address: string): unknown => peerPaths(instance).filter(({peer}) => peer === address).map(({prefix, attributes}) => ({prefix, attributes}));
+  return (address) => !deepEqual(told(before, address), told(after, address));
+}
+
 /** Puts what was already sent under the new export policy. */
-async function resend(run: Run, running: ReadonlyMap<string, RunningPeer>): Promise<void> {
+async function resend(run: Run, running: ReadonlyMap<string, RunningPeer>, isChanged: (address: string) => boolean): Promise<void> {
   for (const [address, {established}] of running) {
-    if (!established) continue;
+    if (!established || !isChanged(address)) continue;
     await attempt(run, {peer: address, prefix: ''}, async () => {
       await run.client.ResetPeer({address, soft: true, direction: api.ResetPeerRequest.Direction.DIRECTION_OUT});
     });

@@ -1,7 +1,7 @@
 // Peers: ours → GoBGP's message, and GoBGP's answer → the same plain value, so that the two can be compared.
 
 import {formatAddress, parseAddress} from '../../lib/core/ip.js';
-import type {BgpInstance, BgpPeer, BgpPeerStatus, BgpSessionState, SpeakerFailure} from '../../lib/domain/bgp.js';
+import type {BfdTimers, BgpInstance, BgpPeer, BgpPeerStatus, BgpSessionState, SpeakerFailure} from '../../lib/domain/bgp.js';
 import {api} from '../../proto/gen/gobgp4.js';
 
 /** What decides how a peering behaves; equal values need no call. */
@@ -18,6 +18,8 @@ export interface PeerIntent {
   /** Null = no graceful restart. */
   readonly restartSeconds: number | null;
   readonly families: readonly string[];
+  /** Null = no BFD. */
+  readonly bfd: BfdTimers | null;
 }
 
 /** A speaker that does not listen is never called back, so it may not wait for minutes between its own attempts. */
@@ -100,6 +102,7 @@ function intentOf(peer: BgpPeer, address: string, localAsn: number): PeerIntent 
     multihopTtl: peer.asn !== localAsn && peer.multihopTtl > 1 ? peer.multihopTtl : 0,
     restartSeconds: peer.gracefulRestart.enabled ? peer.gracefulRestart.restartSeconds : null,
     families: [...new Set(peer.families.map(({afi, safi}) => `${afi}/${safi}`))].sort(),
+    bfd: peer.bfd ?? null,
   };
 }
 
@@ -120,6 +123,9 @@ export function peerMessage(intent: PeerIntent, restarted: boolean): api.Peer.$P
     ...(intent.multihopTtl > 0 ? {ebgpMultihop: {enabled: true, multihopTtl: intent.multihopTtl}} : {}),
     ...(restartSeconds === null ? {} : {gracefulRestart: {
       enabled: true, restartTime: restartSeconds, notificationEnabled: true, deferralTime: DEFERRAL_SECONDS, localRestarting: restarted,
+    }}),
+    ...(intent.bfd === null ? {} : {bfd: {
+      enabled: true, desiredMinimumTxInterval: intent.bfd.intervalMs * 1000, requiredMinimumReceive: intent.bfd.intervalMs * 1000, detectionMultiplier: intent.bfd.multiplier,
     }}),
     afiSafis: intent.families.map((name) => ({
       config: {family: familyMessage(name), enabled: true},
@@ -153,8 +159,14 @@ export function observedIntent(peer: api.Peer.$Properties): PeerIntent {
     },
     multihopTtl: peer.ebgpMultihop?.enabled === true ? (peer.ebgpMultihop.multihopTtl ?? 0) : 0,
     restartSeconds: peer.gracefulRestart?.enabled === true ? (peer.gracefulRestart.restartTime ?? 0) : null,
+    bfd: bfdTimers(peer),
     families: (peer.afiSafis ?? []).filter((one) => one.config?.enabled === true).map((one) => familyName(one.config?.family)).sort(),
   };
+}
+
+/** GoBGP counts in microseconds. */
+function bfdTimers({bfd}: api.Peer.$Properties): BfdTimers | null {
+  return bfd?.enabled === true ? {intervalMs: (bfd.desiredMinimumTxInterval ?? 0) / 1000, multiplier: bfd.detectionMultiplier ?? 0} : null;
 }
 
 export function peerAddress(peer: api.Peer.$Properties): string {

@@ -195,14 +195,14 @@ describe('speaker', () => {
 
   test('attributes and peers of an advertisement decide what each router gets', async () => {
     const only = (peer: string, prefix: string, more: Partial<Advertisement> = {}): Advertisement => advertise(prefix, {peers: [peer], ...more});
-    const failures = await session.set(speaker([INTERNAL, EXTERNAL], [
+    const differing = (outside: number): Advertisement[] => [
       advertise('10.98.0.0/24'),
       advertise('10.98.1.0/24', {localPreference: 200, communities: [65005 * 65536 + 7]}),
       only('10.1.5.1', '10.98.2.0/24', {communities: [65005 * 65536 + 1], largeCommunities: ['65005:1:2']}),
-      only('10.1.6.2', '10.98.2.0/24', {communities: [65005 * 65536 + 2]}),
+      only('10.1.6.2', '10.98.2.0/24', {communities: [65005 * 65536 + outside]}),
       only('10.1.6.2', '10.98.3.0/24'),
-    ]));
-    expect(failures).toEqual([]);
+    ];
+    expect(await session.set(speaker([INTERNAL, EXTERNAL], differing(2)))).toEqual([]);
     const from = (protocol: string, prefix: string): string => birdc('show', 'route', 'protocol', protocol, 'all', 'for', prefix);
     await until('the routes', 3000, () => birdc('show', 'route', 'protocol', 'outside').includes('10.98.3.0/24'));
     expect(from('inside', '10.98.1.0/24')).toMatch(/BGP.local_pref: 200[\s\S]*BGP.community: \(65005,7\)/);
@@ -210,6 +210,12 @@ describe('speaker', () => {
     expect(from('inside', '10.98.2.0/24')).toMatch(/BGP.community: \(65005,1\)\s+BGP.large_community: \(65005, 1, 2\)/);
     expect(from('outside', '10.98.2.0/24')).toContain('(65005,2)');
     expect(birdc('show', 'route', 'protocol', 'inside')).not.toContain('10.98.3.0/24');
+    // What changes for one peer is not said to the other.
+    const heard = (protocol: string): string => /Import updates: +(\d+)/.exec(birdc('show', 'protocols', 'all', protocol))?.[1] ?? '';
+    const [inside, outside] = [heard('inside'), heard('outside')];
+    expect(await session.set(speaker([INTERNAL, EXTERNAL], differing(3)))).toEqual([]);
+    await until('the other community', 3000, () => from('outside', '10.98.2.0/24').includes('(65005,3)'));
+    expect([heard('inside'), heard('outside')]).toEqual([inside, expect.not.stringMatching(`^${outside}$`)]);
     expect(await session.set(speaker([INTERNAL, EXTERNAL], [advertise('10.98.0.0/24'), advertise('10.98.3.0/24')]))).toEqual([]);
     await until('the prefix goes to both', 3000, () => birdc('show', 'route', 'protocol', 'inside').includes('10.98.3.0/24'));
     expect(await session.set(speaker([INTERNAL, EXTERNAL], [advertise('10.98.0.0/24')]))).toEqual([]);

@@ -15,6 +15,7 @@ import {api} from '../../proto/gen/gobgp4.js';
 import {canonicalAddress, familyMessage, peerAddress, peerStatus, within} from './gobgp-peers.js';
 import {routeStatus} from './gobgp-routes.js';
 import {applyInstance, isLost, setVerbose, type AppliedCounts} from './gobgp-apply.js';
+import {needsNode, withNode, type NodeFacts} from './speaker-local.js';
 import {resolveHolds} from './speaker-holds.js';
 import {GobgpdProcesses, type Gobgpd} from './gobgpd.js';
 
@@ -31,6 +32,8 @@ export interface SpeakerSessionParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly random?: () => number;
+  /** For peers that are to be found, or have a source interface; absent = nothing is known. */
+  readonly node?: () => Promise<NodeFacts>;
 }
 
 export interface RouteQuery {
@@ -48,17 +51,21 @@ const CHECK_MS = 1000;
 const RETRY = {baseMs: 1000, maxMs: 30_000};
 /** Failures that only another Speaker can mend. */
 const FINAL = /_INVALID$|^BGP_HELD$|^BGP_SECRET_MISSING$/;
+const NO_FACTS: NodeFacts = {gateways: {ipv4: null, ipv6: null}, interfaces: new Map()};
 const NOTHING: Speaker = {instances: [], source: null};
 
 export class SpeakerSession {
   readonly #parts: SpeakerSessionParts;
   readonly #processes: GobgpdProcesses;
   readonly #asns = new Map<string, number>();
+  /** What each process was made to say as a whole, by this one. */
+  readonly #applied = new Map<string, {readonly client: Gobgpd['client']; readonly instance: BgpInstance}>();
   readonly #lastPath: string;
   readonly #lastFile: LatestFile;
   #wanted: Speaker = NOTHING;
   /** What was applied last, by this process or one before; null = not read yet. */
   #last: Speaker | null = null;
+  #node: NodeFacts = NO_FACTS;
   #failures: readonly SpeakerFailure[] = [];
   #turn: Promise<unknown> = Promise.resolve();
 
@@ -135,6 +142,7 @@ export class SpeakerSession {
       await this.#processes.boundLogs().catch((error: unknown) => log.warn('the log of gobgpd was not cut', errorFields(error)));
       const failing = this.#failures.some(({code}) => !FINAL.test(code));
       const lost = await this.#lostInstance();
+      if (await this.#nodeMoved()) await this.#inTurn(() => this.#apply());
       if (lost === null && !failing) attempt = 0;
       if ((lost === null && !failing) || clock.monotonicMs() < notBefore) continue;
       if (lost !== null) log.warn('gobgpd has gone', {instance: lost});
@@ -156,7 +164,7 @@ export class SpeakerSession {
 
   async #apply(): Promise<readonly SpeakerFailure[]> {
     this.#last ??= speakerOf(await readSealed(this.#lastPath, this.#parts.log));
-    const resolved = resolveHolds(this.#wanted, this.#last);
+    const resolved = resolveHolds(await this.#found(), this.#last);
     const {instances} = resolved.speaker;
     await this.#remember(resolved.speaker);
     const failures: SpeakerFailure[] = [...resolved.failures];
@@ -164,6 +172,7 @@ export class SpeakerSession {
     for (const name of await this.#processes.known()) {
       if (names.has(name) || resolved.leaves(name)) continue;
       this.#asns.delete(name);
+      this.#applied.delete(name);
       await this.#processes.end(name);
     }
     await Promise.all(instances.map(async (instance) => {
@@ -173,6 +182,25 @@ export class SpeakerSession {
     }));
     this.#failures = failures;
     return failures;
+  }
+
+  /** What is wanted, with what only the node knows. */
+  async #found(): Promise<Speaker> {
+    if (!needsNode(this.#wanted)) return this.#wanted;
+    this.#node = await this.#readNode();
+    return withNode(this.#wanted, this.#node);
+  }
+
+  /** What cannot be read is not known, and holds. */
+  async #readNode(): Promise<NodeFacts> {
+    return await this.#parts.node?.().catch((error: unknown) => {
+      this.#parts.log.warn('routes and addresses were not read', errorFields(error));
+      return NO_FACTS;
+    }) ?? NO_FACTS;
+  }
+
+  async #nodeMoved(): Promise<boolean> {
+    return needsNode(this.#wanted) && !deepEqual(withNode(this.#wanted, await this.#readNode()), withNode(this.#wanted, this.#node));
   }
 
   /** On disk before it runs: after a crash of both gobgpd and the agent a hold still knows what to keep. */
@@ -205,7 +233,12 @@ export class SpeakerSession {
   async #bring(instance: BgpInstance): Promise<Awaited<ReturnType<typeof applyInstance>>> {
     const gobgpd = await this.#withGlobal(instance);
     this.#asns.set(instance.name, instance.asn);
-    return applyInstance(gobgpd, instance, this.#parts.clock.now() / 1000);
+    const known = this.#applied.get(instance.name);
+    const before = known?.client === gobgpd.client ? known.instance : null;
+    this.#applied.delete(instance.name);
+    const done = await applyInstance(gobgpd, instance, {instance: before, nowSeconds: this.#parts.clock.now() / 1000});
+    if (done.failures.length === 0) this.#applied.set(instance.name, {client: gobgpd.client, instance});
+    return done;
   }
 
   /** A gobgpd with the right AS number, router id and port; these cannot be changed in a running one. */

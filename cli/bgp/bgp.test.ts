@@ -28,13 +28,13 @@ const json = (...args: readonly string[]): {readonly code: number | null; readon
 describe('compile', () => {
   test('every node’s instances, peers and paths, and no password', () => {
     const {code, value} = json('compile', RACK);
-    expect(code).toBe(0);
-    expect(value).toMatchObject({conflicts: [], nodes: [
+    expect(code).toBe(1);
+    expect(value).toMatchObject({conflicts: [{reason: 'BGPBfdRefused'}, {reason: 'BGPBfdRefused'}], nodes: [
       {name: 'a', source: {kind: 'CiliumBGPPeeringPolicy', name: 'rack0'}, instances: [{
         name: 'asn-65005', asn: 65005, routerId: '10.1.5.10', listenPort: -1,
         peers: [
-          {address: '10.1.5.1', asn: 65005, authSecret: 'leaf', bfd: null, gracefulRestart: {enabled: true, restartSeconds: 120}, families: ['ipv4/unicast', 'ipv6/unicast']},
-          {address: '10.1.6.1', asn: 65100, multihopTtl: 4, holdTimeSeconds: 9, keepaliveSeconds: 3, families: ['ipv4/unicast']},
+          {address: '10.1.5.1', asn: 65005, authSecret: 'leaf', bfd: {intervalMs: 50, multiplier: 3}, gracefulRestart: {enabled: true, restartSeconds: 120}, families: ['ipv4/unicast', 'ipv6/unicast']},
+          {address: '10.1.6.1', asn: 65100, multihopTtl: 4, bfd: null, holdTimeSeconds: 9, keepaliveSeconds: 3, families: ['ipv4/unicast']},
         ],
         paths: [
           {prefix: '10.20.0.1/32', peers: [], origin: {kind: 'Service', namespace: 'shop', name: 'web'}},

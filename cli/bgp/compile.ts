@@ -48,8 +48,8 @@ function speakerJson({speaker}: CompiledSpeaker) {
 function instanceJson({name, asn, routerId, listenPort, peers, advertisements}: BgpInstance) {
   return {
     name, asn, routerId, listenPort,
-    peers: peers.map(({families, password: _password, localAddress, ...peer}) => ({
-      ...peer, bfd: null, localAddress: localAddress ?? null, families: families.map(({afi, safi}) => `${afi}/${safi}`),
+    peers: peers.map(({families, password: _password, localAddress, sourceInterface, bfd, ...peer}) => ({
+      ...peer, bfd: bfd ?? null, sourceInterface: sourceInterface ?? null, localAddress: localAddress ?? null, families: families.map(({afi, safi}) => `${afi}/${safi}`),
     })),
     paths: advertisements.map(({prefix, peers: told, localPreference, communities, largeCommunities, origin}) => ({
       family: `${familyOf(prefix)}/unicast`, prefix, peers: told,

@@ -1,6 +1,7 @@
 // bgp convert: CiliumBGPPeeringPolicies → the BGPv2 kinds that say the same, with the proof: both compiled for every node, and compared.
 
 import {canonicalJson, compareStrings} from '../../lib/core/order.js';
+import {BFD_ANNOTATION} from '../../operator/model/decode/bgp-common.js';
 import {isRecord} from '../../lib/kube/object.js';
 import type {Speaker} from '../../lib/domain/bgp.js';
 import type {Verb} from '../context.js';
@@ -44,7 +45,9 @@ export function convertPolicies(policies: readonly SourceObject[], nodes: readon
     const spec = recordOf(object['spec']);
     const {name} = object.metadata;
     const routers = listOf(spec['virtualRouters']).map(recordOf);
-    const parts = routers.map((router) => convertRouter(name, router, problems));
+    const bfd = object.metadata.annotations?.[BFD_ANNOTATION];
+    const annotations = bfd === undefined ? {} : {annotations: {[BFD_ANNOTATION]: bfd}};
+    const parts = routers.map((router) => convertRouter({policy: name, annotations, problems}, router));
     return [
       {
         ...head('CiliumBGPClusterConfig', name),
@@ -56,18 +59,25 @@ export function convertPolicies(policies: readonly SourceObject[], nodes: readon
   return {objects: [...objects, ...nodes.flatMap(overrideOf)], problems};
 }
 
-function head(kind: string, name: string, labels?: Json): Json {
-  return {apiVersion: 'cilium.io/v2', kind, metadata: {name, ...(labels === undefined ? {} : {labels})}};
+function head(kind: string, name: string, metadata: Json = {}): Json {
+  return {apiVersion: 'cilium.io/v2', kind, metadata: {name, ...metadata}};
+}
+
+interface PolicyContext {
+  readonly policy: string;
+  /** Of its peer configs. */
+  readonly annotations: Json;
+  readonly problems: string[];
 }
 
 /** The instance keeps the name that it has: its process and its sessions stay. */
-function convertRouter(policy: string, router: Json, problems: string[]): {readonly instance: Json; readonly others: readonly Json[]} {
+function convertRouter({policy, annotations, problems}: PolicyContext, router: Json): {readonly instance: Json; readonly others: readonly Json[]} {
   const asn = Number(router['localASN']);
   const peers = listOf(router['neighbors']).map(recordOf).map((neighbor) => {
     const address = String(neighbor['peerAddress']).split('/')[0] ?? '';
     const name = `${policy}-${asn}-${address.replaceAll(/[.:]+/g, '-').replace(/-$/, '')}`;
     const peer = {name, peerASN: neighbor['peerASN'], peerAddress: address, peerConfigRef: {name}};
-    return {peer, others: [peerConfig(name, neighbor), advertisement(name, {policy, router, neighbor, problems})]};
+    return {peer, others: [peerConfig(name, neighbor, annotations), advertisement(name, {policy, router, neighbor, problems})]};
   });
   return {instance: {name: `asn-${asn}`, localASN: asn, peers: peers.map(({peer}) => peer)}, others: peers.flatMap(({others}) => others)};
 }
@@ -75,12 +85,12 @@ function convertRouter(policy: string, router: Json, problems: string[]): {reado
 /** Label that ties an advertisement to the peer config of the same neighbor. */
 const PEER_LABEL = 'bgp.stentor.io/peer';
 
-function peerConfig(name: string, neighbor: Json): Json {
+function peerConfig(name: string, neighbor: Json, annotations: Json): Json {
   const pick = (source: Json, names: readonly string[]): Json => Object.fromEntries(names.filter((one) => source[one] !== undefined && source[one] !== null).map((one) => [one, source[one]]));
   const timers = pick(neighbor, ['connectRetryTimeSeconds', 'holdTimeSeconds', 'keepAliveTimeSeconds']);
   const families = listOf(neighbor['families']).length > 0 ? listOf(neighbor['families']).map(recordOf) : [{afi: 'ipv4', safi: 'unicast'}, {afi: 'ipv6', safi: 'unicast'}];
   return {
-    ...head('CiliumBGPPeerConfig', name),
+    ...head('CiliumBGPPeerConfig', name, annotations),
     spec: {
       ...pick(neighbor, ['authSecretRef', 'gracefulRestart']),
       ...(neighbor['eBGPMultihopTTL'] === undefined ? {} : {ebgpMultihop: neighbor['eBGPMultihopTTL']}),
@@ -124,7 +134,7 @@ function advertisement(name: string, {policy, router, neighbor, problems}: Neigh
     });
   }
   if (isRecord(router['podIPPoolSelector'])) items.push({advertisementType: 'CiliumPodIPPool', selector: router['podIPPoolSelector'], ...attributesOf('CiliumPodIPPool')});
-  return {...head('CiliumBGPAdvertisement', name, {[PEER_LABEL]: labelOf(name)}), spec: {advertisements: items}};
+  return {...head('CiliumBGPAdvertisement', name, {labels: {[PEER_LABEL]: labelOf(name)}}), spec: {advertisements: items}};
 }
 
 const ANNOTATION = 'cilium.io/bgp-virtual-router.';

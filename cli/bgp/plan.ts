@@ -41,7 +41,8 @@ export const plan: Verb = async (context) => {
   const result = planOf(old.speakers, now.speakers);
   const share = result.paths === 0 ? 0 : result.withdrawn / result.paths;
   const refused = share > limit && context.options['yes'] !== true;
-  const conflicts = conflictsOf(now);
+  const known = new Set(conflictsOf(old).map((conflict) => canonicalJson(conflict)));
+  const conflicts = conflictsOf(now).filter((conflict) => !known.has(canonicalJson(conflict)));
   if (common.format === 'table' || common.format === 'wide') {
     if (result.changes.length > 0) io.out(table([
       {title: 'NODE', cell: ({node}) => node}, {title: 'INSTANCE', cell: ({instance}) => instance}, {title: 'PEER', cell: ({peer}) => peer},
@@ -113,10 +114,11 @@ function instanceChanges(before: BgpInstance | undefined, after: BgpInstance | u
   return [...sessions, ...pathChanges(before, after)];
 }
 
+const WITHOUT_RESET: ReadonlySet<keyof BgpPeer> = new Set(['connectRetrySeconds', 'bfd']);
+
 function differingFields(a: BgpPeer, b: BgpPeer): string[] {
   const names = [...new Set([...Object.keys(a), ...Object.keys(b)])] as (keyof BgpPeer)[];
-  // A new time between attempts takes effect without a reset.
-  return names.filter((name) => name !== 'connectRetrySeconds' && canonicalJson(a[name] ?? null) !== canonicalJson(b[name] ?? null)).sort(compareStrings);
+  return names.filter((name) => !WITHOUT_RESET.has(name) && canonicalJson(a[name] ?? null) !== canonicalJson(b[name] ?? null)).sort(compareStrings);
 }
 
 function pathChanges(before: BgpInstance | undefined, after: BgpInstance | undefined): InstanceChange[] {

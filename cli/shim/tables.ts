@@ -4,6 +4,7 @@ import type {BgpPeerStatus, BgpRouteStatus} from '../../lib/domain/bgp.js';
 import {compareStrings} from '../../lib/core/order.js';
 import type {AgentEndpoint, AgentIdentity, AgentNode, AgentStatus} from '../../lib/domain/agent-api.js';
 import {portText, type IpcacheRow, type PolicyRow} from '../rows.js';
+import type {RoutePolicy} from '../bgp/policies.js';
 import {tabwriter} from '../tabwriter.js';
 import {durationText} from '../verbs/common.js';
 
@@ -22,6 +23,15 @@ export function bgpRoutes(routes: readonly BgpRouteStatus[], withPeer: boolean):
   const peer = (text: string): readonly string[] => (withPeer ? [text] : []);
   const rows = routes.map((route) => [String(route.vrouter), ...peer(route.peer ?? ''), route.prefix, route.nextHop, durationText(route.ageSeconds), `[${route.attrs.join(' ')}]`]);
   return tabwriter([['VRouter', ...peer('Peer'), 'Prefix', 'NextHop', 'Age', 'Attrs'], ...rows], {minWidth: 0, padding: 3});
+}
+
+/** Names are ours: Cilium's tell its reconcilers apart. */
+export function routePolicies(policies: readonly RoutePolicy[]): string {
+  const rows = policies.map(({vrouter, prefix, type, peers, action, pathActions}) => {
+    const length = prefix.slice(prefix.indexOf('/') + 1);
+    return [String(vrouter), `${type}-${prefix}`, type, peers.join(', '), `${prefix} (${length}..${length})`, action, `{${pathActions.join(' ')}}`];
+  });
+  return tabwriter([['VRouter', 'Policy Name', 'Type', 'Match Peers', 'Match Prefixes (Min..Max Len)', 'RIB Action', 'Path Actions'], ...rows], {minWidth: 0, padding: 3});
 }
 
 export function ipmasq(prefixes: readonly string[]): string {

@@ -6,6 +6,7 @@ import {CliError, EXIT, type ExitCode, usage} from '../errors.js';
 import {printValue} from '../output.js';
 import {pinPath, readIpmasq, readMap, readPolicies, readRaw} from '../pins.js';
 import {ipcacheRows, namesOf, policyRows, tunnelRows, type IpcacheRow} from '../rows.js';
+import {routePoliciesOf} from '../bgp/policies.js';
 import {agentOf, argument, namesFor} from '../verbs/common.js';
 import * as json from './json.js';
 import * as tables from './tables.js';
@@ -82,6 +83,11 @@ export const bgpRoutes: Verb = async (context) => {
   }
   const answer = await agentOf(common).get('/v1/bgp/routes', {type, family: `${afi}-${safi}`, ...named});
   return print(context, tables.bgpRoutes(answer, type === 'advertised' && named['peer'] === undefined), json.bgpRoutes(answer));
+};
+
+export const bgpRoutePolicies: Verb = async (context) => {
+  const policies = routePoliciesOf(await agentOf(context.common).get('/v1/state'));
+  return print(context, tables.routePolicies(policies), policies);
 };
 
 export const ipmasqList: Verb = (context) => {

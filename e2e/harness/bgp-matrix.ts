@@ -34,6 +34,7 @@ export const FEATURES: readonly Feature[] = [
   {name: 'hold 3', asn: NODE_AS, peer: {holdTimeSeconds: 3, keepaliveSeconds: 1}},
   {name: 'v6 transport', asn: NODE_AS, peer: {families: [{afi: 'ipv6', safi: 'unicast'}]}, v6: true},
   {name: '4-byte ASN', asn: WIDE_AS, peer: {}},
+  {name: 'BFD', asn: NODE_AS, peer: {bfd: {intervalMs: 50, multiplier: 3}}},
   {name: 'any ASN', asn: NODE_AS, peer: {asn: 0}},
 ];
 
@@ -45,14 +46,15 @@ export interface Link {
 }
 
 export const LINKS: readonly Link[] = FEATURES.map((feature, index) => ({
-  feature, index, node: feature.v6 === true ? `fd00:${index + 1}::10` : `10.4${index}.0.10`,
-  router: feature.peer.address ?? (feature.v6 === true ? `fd00:${index + 1}::1` : `10.4${index}.0.1`),
+  feature, index, node: feature.v6 === true ? `fd00:${index + 1}::10` : `10.${40 + index}.0.10`,
+  router: feature.peer.address ?? (feature.v6 === true ? `fd00:${index + 1}::1` : `10.${40 + index}.0.1`),
 }));
 
 /** What a router knows of one session. */
 export interface Seen {
   readonly established: boolean;
   readonly holdSeconds: number;
+  readonly bfdUp: boolean;
   /** What it has of the node, with everything that it prints about it. */
   readonly paths: string;
 }
@@ -70,6 +72,7 @@ interface Parts {
 }
 
 const isRestarting = ({feature}: Link): boolean => feature.peer.gracefulRestart?.enabled === true;
+const hasBfd = ({feature}: Link): boolean => feature.peer.bfd !== undefined;
 const hasPassword = ({feature}: Link): boolean => feature.peer.password !== undefined;
 const isMultihop = ({feature}: Link): boolean => feature.peer.multihopTtl !== undefined;
 
@@ -80,18 +83,20 @@ export function birdRouter({netns, run}: Parts): MatrixRouter {
   const session = (link: Link): string => [
     `protocol bgp p${link.index} { local ${link.router} as ${ROUTER_AS}; neighbor ${link.node} as ${link.feature.asn}; passive on; error wait time 1,2;`,
     `  ${link.feature.v6 === true ? 'ipv6' : 'ipv4'} { import all; export none; };`,
-    hasPassword(link) ? `  password "${PASSWORD}";` : '', isMultihop(link) ? '  multihop 3;' : '', isRestarting(link) ? '  graceful restart on;' : '', '}',
+    hasPassword(link) ? `  password "${PASSWORD}";` : '', isMultihop(link) ? '  multihop 3;' : '', isRestarting(link) ? '  graceful restart on;' : '', hasBfd(link) ? '  bfd on;' : '', '}',
   ].join('\n');
   return {
     name: 'BIRD',
     start: async () => {
-      writeFileSync(config, ['router id 10.99.0.1;', 'log stderr all;', 'protocol device { }', ...LINKS.map(session), ''].join('\n'));
+      writeFileSync(config, ['router id 10.99.0.1;', 'log stderr all;', 'protocol device { }', 'protocol bfd { interface "*" { interval 50 ms; multiplier 3; }; }', ...LINKS.map(session), ''].join('\n'));
       daemon = startDaemon({name: 'matrix-bird', netns: netns.path, logFile: run.log('matrix-bird'), command: ['bird', '-f', '-c', config, '-s', control, '-P', `${control}.pid`]});
       await until('BIRD answers', {timeoutMs: 5_000}, async () => (await birdc('show status')).includes('up and running') ? true : null);
     },
     seen: async (link) => {
-      const [protocol, paths] = [await birdc(`show protocols all p${link.index}`), await birdc(`show route protocol p${link.index} all`)];
-      return {established: /BGP state: +Established/.test(protocol), holdSeconds: Number(/Hold timer: +\S+\/(\d+)/.exec(protocol)?.[1] ?? 0), paths};
+      const [protocol, paths, bfd] = [await birdc(`show protocols all p${link.index}`), await birdc(`show route protocol p${link.index} all`), await birdc('show bfd sessions')];
+      return {
+        bfdUp: new RegExp(`${link.node.replaceAll('.', '\\.')}.* Up `).test(bfd), established: /BGP state: +Established/.test(protocol), holdSeconds: Number(/Hold timer: +\S+\/(\d+)/.exec(protocol)?.[1] ?? 0), paths,
+      };
     },
     stop: async () => daemon?.stop(),
   };
@@ -103,11 +108,13 @@ export function frrRouter({netns, run}: Parts): MatrixRouter {
   const vtysh = (command: string): Promise<string> => must(['vtysh', '--vty_socket', folder, '-c', command]);
   const start = (program: string): Daemon => startDaemon({
     name: `matrix-${program}`, netns: netns.path, logFile: run.log(`matrix-${program}`),
-    command: [`/usr/lib/frr/${program}`, '-u', 'frr', '-g', 'frr', '--vty_socket', folder, '-z', `${folder}/zserv.api`, '-i', `${folder}/${program}.pid`, '-f', `${folder}/frr.conf`, '-P', '0', '--log', 'stdout'],
+    command: [`/usr/lib/frr/${program}`, '-u', 'frr', '-g', 'frr', '--vty_socket', folder, '-z', `${folder}/zserv.api`, '-i', `${folder}/${program}.pid`, '-f', `${folder}/frr.conf`, '-P', '0', '--log', 'stdout',
+      ...(program === 'bfdd' ? ['--bfdctl', `${folder}/bfdd.sock`] : [])],
   });
   const neighbor = (link: Link): string[] => [
     ` neighbor ${link.node} remote-as ${link.feature.asn}`, ` neighbor ${link.node} update-source ${link.router}`, ` neighbor ${link.node} passive`,
     ...(hasPassword(link) ? [` neighbor ${link.node} password ${PASSWORD}`] : []), ...(isMultihop(link) ? [` neighbor ${link.node} ebgp-multihop 3`] : []),
+    ...(hasBfd(link) ? [` neighbor ${link.node} bfd 3 50 50`] : []),
   ];
   const family = (afi: string, links: readonly Link[]): string[] => [` address-family ${afi} unicast`, ...links.map(({node}) => `  neighbor ${node} activate`), ' exit-address-family'];
   return {
@@ -124,6 +131,8 @@ export function frrRouter({netns, run}: Parts): MatrixRouter {
       chmodSync(folder, 0o755);
       daemons = [start('zebra')];
       await until('zebra answers', {timeoutMs: 10_000}, async () => await vtysh('show version') === '' ? null : true);
+      daemons = [...daemons, start('bfdd')];
+      await until('bfdd answers', {timeoutMs: 10_000}, async () => (await vtysh('show bfd peers json')).includes('[') ? true : null);
       daemons = [...daemons, start('bgpd')];
       await until('bgpd answers', {timeoutMs: 10_000}, async () => (await vtysh('show bgp summary json')).includes('peers') ? true : null);
     },
@@ -133,7 +142,10 @@ export function frrRouter({netns, run}: Parts): MatrixRouter {
       const routes = await vtysh(`show bgp ${prefix} unicast neighbors ${link.node} routes json`);
       const details = await Promise.all(Object.keys((JSON.parse(routes) as {routes?: object}).routes ?? {}).map((route) => vtysh(`show bgp ${prefix} unicast ${route} json`)));
       const neighbour = all[link.node];
-      return {established: neighbour?.bgpState === 'Established', holdSeconds: (neighbour?.bgpTimerHoldTimeMsecs ?? 0) / 1000, paths: [routes, ...details].join('\n')};
+      const bfd = JSON.parse(await vtysh('show bfd peers json')) as readonly {readonly peer?: string; readonly status?: string}[];
+      return {
+        bfdUp: bfd.some(({peer, status}) => peer === link.node && status === 'up'), established: neighbour?.bgpState === 'Established', holdSeconds: (neighbour?.bgpTimerHoldTimeMsecs ?? 0) / 1000, paths: [routes, ...details].join('\n'),
+      };
     },
     stop: async () => void await Promise.all(daemons.map((daemon) => daemon.stop())),
   };
@@ -147,6 +159,7 @@ export function goBgpRouter({netns, run}: Parts): MatrixRouter {
     'config': {'neighbor-address': link.node, 'peer-as': link.feature.asn, ...(hasPassword(link) ? {'auth-password': PASSWORD} : {})},
     'transport': {config: {'passive-mode': true, 'local-address': link.router}},
     ...(isMultihop(link) ? {'ebgp-multihop': {config: {'enabled': true, 'multihop-ttl': 3}}} : {}),
+    ...(hasBfd(link) ? {bfd: {config: {'enabled': true, 'desired-minimum-tx-interval': 50_000, 'required-minimum-receive': 50_000, 'detection-multiplier': 3}}} : {}),
     ...(isRestarting(link) ? {'graceful-restart': {config: {'enabled': true, 'restart-time': 30}}} : {}),
     'afi-safis': [{'config': {'afi-safi-name': link.feature.v6 === true ? 'ipv6-unicast' : 'ipv4-unicast'}, ...(isRestarting(link) ? {'mp-graceful-restart': {config: {enabled: true}}} : {})}],
   });
@@ -161,9 +174,12 @@ export function goBgpRouter({netns, run}: Parts): MatrixRouter {
       await until('gobgpd answers', {timeoutMs: 5_000}, async () => (await gobgp('neighbor')).includes('10.40.0.10') ? true : null);
     },
     seen: async (link) => {
-      const [peer, paths] = [JSON.parse(await gobgp('neighbor', link.node)) as unknown, await gobgp('neighbor', link.node, 'adj-in', '-a', link.feature.v6 === true ? 'ipv6' : 'ipv4')];
+      const peer: unknown = JSON.parse(await gobgp('neighbor', link.node));
+      // Refused while there is no session.
+      const paths = await gobgp('neighbor', link.node, 'adj-in', '-a', link.feature.v6 === true ? 'ipv6' : 'ipv4').catch(() => '');
       const text = JSON.stringify(peer);
-      return {established: /"session_state":(6|"[A-Z_]*ESTABLISHED")/.test(text), holdSeconds: Number(/"negotiated_hold_time":"?(\d+)/.exec(text)?.[1] ?? 0), paths};
+      const bfd = /"bfd_state":\{[^}]*"session_state":(1|"[A-Z_]*UP")/.test(text);
+      return {bfdUp: bfd, established: /"session_state":(6|"[A-Z_]*ESTABLISHED")/.test(text), holdSeconds: Number(/"negotiated_hold_time":"?(\d+)/.exec(text)?.[1] ?? 0), paths};
     },
     stop: async () => daemon?.stop(),
   };

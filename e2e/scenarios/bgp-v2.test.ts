@@ -1,13 +1,15 @@
 // The rack lab with the BGPv2 kinds: the same routes; changes that may not withdraw anything, counted on the wire; passwords, short timers, multihop.
 
+import {join} from 'node:path';
 import {afterAll, beforeAll, expect, test} from '@jest/globals';
 import {bgpUpdates, type BgpUpdate} from '../harness/bgp-updates.js';
 import {Capture} from '../harness/capture.js';
 import * as bgp from '../harness/checks/bgp.js';
 import {Lab} from '../harness/lab.js';
 import {BirdRouter} from '../harness/router-bird.js';
-import {RunDirectory} from '../harness/run-dir.js';
-import {nowMs, until} from '../harness/shell.js';
+import {ROOT, RunDirectory} from '../harness/run-dir.js';
+import {nowMs, run, until} from '../harness/shell.js';
+import {NODES} from '../harness/topology.js';
 import {getJson} from '../harness/unix-http.js';
 
 const MINUTE = 60_000;
@@ -100,6 +102,21 @@ test('other attributes: new UPDATEs, not one withdrawal on the wire', async () =
   expect(updates.flatMap(({withdrawn}) => withdrawn)).toEqual([]);
 }, MINUTE);
 
+async function stentorctl(...words: readonly string[]): Promise<{readonly code: number | null; readonly value: unknown}> {
+  const common = ['--kubeconfig', lab.controlPlane?.kubeconfig ?? '', '--api-socket', lab.stentor.agentSocket(NODE), '-o', 'json'];
+  const {code, stdout, stderr} = await run([process.execPath, join(ROOT, 'dist/cli/stentorctl.js'), ...common, ...words]);
+  if (stdout === '') throw new Error(stderr);
+  return {code, value: JSON.parse(stdout) as unknown};
+}
+
+test('stentorctl on the cluster: every peer, why, and what a change would do', async () => {
+  const {value: peers} = await stentorctl('bgp', 'peers', '--cluster');
+  expect(peers).toEqual(NODES.map(({name}) => expect.objectContaining({node: name, session: 'established'})));
+  expect(await stentorctl('bgp', 'why', lab.podCidr(NODE), '--node', NODE)).toMatchObject({code: 0, value: [{peer: '10.1.5.1', told: true, closed: null}]});
+  expect(await stentorctl('bgp', 'why', lab.podCidr('cilium-bgp-worker2'), '--node', NODE)).toMatchObject({code: 1, value: [{told: false, closed: 'origin', reason: expect.stringContaining('cilium-bgp-worker2')}]});
+  expect(await stentorctl('bgp', 'plan', join(ROOT, 'e2e/manifests/bgp-lab/bgp-v2.yaml'))).toMatchObject({code: 0, value: {paths: 4, withdrawn: 0, changes: NODES.map(() => ({change: 'attributes'}))}});
+}, MINUTE);
+
 test('a peer config that is gone, then back: nothing is said at all', async () => {
   const updates = await updatesDuring(async () => {
     await lab.objects.delete({kind: 'ciliumbgppeerconfig', namespace: null, name: 'leaf0'});
@@ -129,6 +146,22 @@ test('a policy of the old kind takes the node over and gives it back, without a 
     await lab.objects.delete({kind: 'ciliumbgppeeringpolicy', namespace: null, name: 'old-kind'});
   });
   expect(updates).toEqual([]);
+}, MINUTE);
+
+test('the default gateway in place of the address: the same peer, nothing is said', async () => {
+  const updates = await updatesDuring(async () => {
+    const peer = {name: 'leaf0', peerASN: 65005, peerConfigRef: {name: 'leaf0'}, autoDiscovery: {mode: 'DefaultGateway', defaultGateway: {addressFamily: 'ipv4'}}};
+    await apply({
+      apiVersion: 'cilium.io/v2', kind: 'CiliumBGPClusterConfig', metadata: {name: 'rack0'},
+      spec: {nodeSelector: {matchLabels: {rack: 'rack0'}}, bgpInstances: [{name: 'asn-65005', localASN: 65005, peers: [peer]}]},
+    });
+    await until('the node is told', {timeoutMs: 10_000}, async () => (await lab.kubectl(['get', 'cbgpnode', NODE, '-o', 'jsonpath={.spec.bgpInstances[0].peers[0].peerAddress}'])) === '0.0.0.0' ? true : null);
+    await until('and stands as before', {timeoutMs: 10_000}, async () => {
+      const status = await lab.kubectl(['get', 'cbgpnode', NODE, '-o', 'jsonpath={.status.bgpInstances[0].peers[0].peerAddress} {.status.bgpInstances[0].peers[0].peeringState}']);
+      return status === '10.1.5.1 established' ? true : null;
+    });
+  });
+  expect([updates, await established('leaf0')]).toEqual([[], 2]);
 }, MINUTE);
 
 test('TCP MD5: no Secret, no change; the right password, a session; a Secret that goes away takes nothing with it', async () => {

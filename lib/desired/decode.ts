@@ -114,7 +114,8 @@ const POLICY_ENTRY = object({
 
 const BGP_PEER = object({
   address, asn: u32, port: u16, holdTimeSeconds: u16, keepaliveSeconds: u16, connectRetrySeconds: u32, multihopTtl: integer(1, 255),
-  gracefulRestart: object({enabled: flag, restartSeconds: u16}), authSecret: nullable(text), password: optional(text), localAddress: optional(address),
+  gracefulRestart: object({enabled: flag, restartSeconds: u16}), authSecret: nullable(text), password: optional(text), localAddress: optional(address), sourceInterface: optional(text),
+  bfd: optional(object({intervalMs: integer(10, 60_000), multiplier: integer(2, 0xff)})),
   families: list(object({afi: oneOf('ipv4', 'ipv6'), safi: oneOf('unicast')})),
 });
 

@@ -7,6 +7,14 @@ export interface FamilyName {
   readonly safi: 'unicast';
 }
 
+export interface BfdTimers {
+  readonly intervalMs: number;
+  readonly multiplier: number;
+}
+
+/** Addresses of peers that stand for the node's default gateway: its agent puts in the real one. */
+export const DEFAULT_GATEWAY = {ipv4: '0.0.0.0', ipv6: '::'} as const;
+
 export interface BgpPeer {
   /** Without a mask. */
   readonly address: string;
@@ -22,8 +30,12 @@ export interface BgpPeer {
   readonly authSecret: string | null;
   /** What that Secret says. Absent beside an `authSecret`: it cannot be read, so a running session keeps what it has and none is opened. */
   readonly password?: string;
+  /** BFD: a peer that is silent for `multiplier` intervals is down. Single hop, and in one instance of a node alone. */
+  readonly bfd?: BfdTimers;
   /** Source address of the session; absent = the kernel's choice. */
   readonly localAddress?: string;
+  /** Interface whose address is the source, unless there is a `localAddress`. */
+  readonly sourceInterface?: string;
   readonly families: readonly FamilyName[];
 }
 

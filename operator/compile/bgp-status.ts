@@ -3,7 +3,7 @@
 import {formatRef} from '../../lib/core/errors.js';
 import {compareStrings} from '../../lib/core/order.js';
 import type {Condition, DesiredBgpNodeConfig, DesiredEvent, DesiredPolicyStatus} from '../../lib/desired/cluster-state.js';
-import type {BgpInstance, Speaker} from '../../lib/domain/bgp.js';
+import {DEFAULT_GATEWAY, type BgpInstance, type Speaker} from '../../lib/domain/bgp.js';
 import type {ApplyError, PeerReport} from '../../lib/domain/reports.js';
 import type {BgpClusterConfigFact, BgpObjectFact, BgpPeerConfigFact, BgpSelectingFact} from '../model/bgp-facts.js';
 import type {Tables} from '../model/tables.js';
@@ -130,12 +130,19 @@ function sessionsOf(nodes: readonly string[], {speakers, reportOf}: BgpStatusInp
     if (reported === undefined) return null;
     for (const instance of speakers.get(node)?.speaker.instances ?? []) {
       for (const {address, asn} of instance.peers) {
-        const report = reported.connected ? reported.peers.find((peer) => peer.instance === instance.name && peer.address === address) : undefined;
+        const report = reported.connected ? reported.peers.find((peer) => peer.instance === instance.name && isPeer(peer.address, address, instance)) : undefined;
         sessions.push({node, instance, address, asn, report, reason: reported.connected ? report?.reason ?? 'the agent has no such peer' : 'the agent is out of reach'});
       }
     }
   }
   return sessions;
+}
+
+/** A peer that was found is the one of its family that nobody named. */
+function isPeer(reported: string, address: string, {peers}: BgpInstance): boolean {
+  const isFound = address === DEFAULT_GATEWAY.ipv4 || address === DEFAULT_GATEWAY.ipv6;
+  if (!isFound) return reported === address;
+  return reported.includes(':') === address.includes(':') && peers.every((peer) => peer.address !== reported);
 }
 
 function established(fact: BgpSelectingFact, nodesOf: ReadonlyMap<string, readonly string[]>, inputs: BgpStatusInputs): Omit<Condition, 'observedGeneration'> | null {
@@ -200,7 +207,7 @@ function peerConfigOf(instance: string, address: string, config: string, {tables
 function peerState({address, asn, report, reason}: Session): Readonly<Record<string, unknown>> {
   const up = report?.session === 'established';
   return {
-    peerAddress: address, peerASN: report?.peerAsn ?? asn, peeringState: report?.session ?? 'idle',
+    peerAddress: report?.address ?? address, peerASN: report?.peerAsn ?? asn, peeringState: report?.session ?? 'idle',
     ...(up && report.establishedAt > 0 ? {establishedTime: `${new Date(report.establishedAt * 1000).toISOString().slice(0, 19)}Z`} : {}),
     ...(up ? {timers: {appliedHoldTimeSeconds: report.holdTimeSeconds, appliedKeepaliveSeconds: report.keepaliveSeconds}} : {reason: reason === '' ? NO_SESSION_YET : reason}),
     ...(up ? {routeCount: report.families.map(({family, received, advertised}) => {

@@ -93,6 +93,28 @@ describe('CiliumBGPPeeringPolicy', () => {
   });
 });
 
+describe('BFD', () => {
+  const peering = (annotation: string, routers: readonly object[]): Item => object('CiliumBGPPeeringPolicy', 'p', {virtualRouters: routers}, {annotations: {'bgp.stentor.io/bfd': annotation}});
+  const router = (localASN: number, ...neighbors: readonly object[]): object => ({localASN, neighbors});
+  const near = {peerAddress: '10.1.5.1/24', peerASN: 1};
+  const far = {peerAddress: '10.9.0.1/32', peerASN: 2, eBGPMultihopTTL: 3};
+
+  test('by annotation, in one instance, for peers of one hop', () => {
+    const {speaker, findings} = compile([node('a'), peering('50ms x 3', [router(65005, near, far), router(65006, near)])]);
+    expect(speaker.instances.map(({peers}) => peers.map(({bfd}) => bfd ?? null))).toEqual([[{intervalMs: 50, multiplier: 3}, null], [null]]);
+    expect(findings).toEqual(['CiliumBGPPeeringPolicy p BGPBfdRefused', 'CiliumBGPPeeringPolicy p BGPBfdRefused']);
+  });
+
+  test.each(['50', '5ms x 3', '50ms x 1', 'x'])('%s is no timing: the node is held', (written) => {
+    expect(compile([node('a'), peering(written, [router(65005, near)])]).speaker.holds).toMatchObject([{instance: null}]);
+  });
+
+  test('of a peer config', () => {
+    const config = object('CiliumBGPPeerConfig', 'leaf', {}, {annotations: {'bgp.stentor.io/bfd': '1s x 3'}});
+    expect(compile([node('a'), clusterConfig('c', [PEER]), config]).speaker.instances).toMatchObject([{peers: [{bfd: {intervalMs: 1000, multiplier: 3}}]}]);
+  });
+});
+
 describe('BGPv2', () => {
   const WHOLE = [node('a'), clusterConfig('rack0', [PEER]), peerConfig(), advertisement('pods', [POD_CIDR])];
 
@@ -152,6 +174,17 @@ describe('BGPv2', () => {
     expect([two.speaker.source?.name, two.findings]).toEqual(['rack0', ['CiliumBGPClusterConfig rack0 BGPPolicyConflict', 'CiliumBGPClusterConfig young BGPPolicyConflict']]);
     const three = compile([...WHOLE, young, policy('old-kind')]);
     expect([three.speaker.source?.name, three.findings.length]).toEqual(['old-kind', 3]);
+  });
+
+  test('a peer that is to be found stands as the address of its family', () => {
+    const found = {name: 'gateway', peerASN: 65005, peerConfigRef: {name: 'leaf'}, autoDiscovery: {mode: 'DefaultGateway', defaultGateway: {addressFamily: 'ipv4'}}};
+    expect(compile([...WHOLE.slice(0, 1), clusterConfig('c', [found]), ...WHOLE.slice(2)]).speaker.instances).toMatchObject([{peers: [{address: '0.0.0.0'}], advertisements: [{peers: []}]}]);
+    expect(compile([node('a'), clusterConfig('c', [{...found, autoDiscovery: {mode: 'Somehow'}}])]).speaker.holds).toMatchObject([{instance: null}]);
+  });
+
+  test('a policy of the old kind whose selector cannot be read is no reason to hold what a cluster config says', () => {
+    const broken = object('CiliumBGPPeeringPolicy', 'broken', {nodeSelector: {matchExpressions: [{key: '', operator: 'In'}]}});
+    expect(compile([...WHOLE, broken]).speaker).toMatchObject({source: {name: 'rack0'}, instances: [{asn: 65005}]});
   });
 
   test('both generations on different nodes do not touch each other', () => {

@@ -32,15 +32,17 @@ export function compileSpeaker(node: NodeFact, inputs: BgpInputs): CompiledSpeak
   const configs = selecting(inputs.clusterConfigs, labels);
   const [policy] = policies;
   const [config] = configs;
-  const all: readonly BgpSelectingFact[] = [...policies, ...configs];
+  // What may mean any node, for it cannot be read, holds only what nobody else has.
+  const all = [...policies, ...configs].sort((a, b) => Number(isUnreadable(a)) - Number(isUnreadable(b)));
   const [winner] = all;
   if (winner === undefined) return {speaker: NO_SPEAKER, findings: [], selecting: [], peerNames: NO_NAMES};
   const context: NodeContext = {node, labels, routes: inputs.routes};
   const plan = winner.invalid !== null ? heldPlan(winner, node)
-    : policy !== undefined ? planPolicy(policy, context)
+    : policy !== undefined && winner === policy ? planPolicy(policy, context)
       : config !== undefined ? planClusterConfig(config, context, inputs) : heldPlan(winner, node);
   const missing: BgpFinding[] = [];
-  const instances = plan.instances.map((instance) => compileInstance(withPasswords(instance, inputs.secrets, {winner, missing}), {...context, shared: inputs.shared}));
+  const instances = withUsableBfd(plan.instances, {node, winner, missing})
+    .map((instance) => compileInstance(withPasswords(instance, inputs.secrets, {winner, missing}), {...context, shared: inputs.shared}));
   const {holds} = plan;
   return {
     speaker: {instances: instances.sort((a, b) => a.asn - b.asn || compareStrings(a.name, b.name)), source: winner.ref, ...(holds.length === 0 ? {} : {holds})},
@@ -49,7 +51,7 @@ export function compileSpeaker(node: NodeFact, inputs: BgpInputs): CompiledSpeak
   };
 }
 
-/** The oldest first. An object whose selector cannot be read may mean any node: it comes last, so that it holds only what nobody else has. */
+/** The oldest first, but for those whose selector cannot be read. */
 function selecting<F extends BgpSelectingFact>(facts: Iterable<F>, labels: Labels): F[] {
   return [...facts].filter(({nodeSelector}) => nodeSelector === null || matches(nodeSelector, labels))
     .sort((a, b) => Number(isUnreadable(a)) - Number(isUnreadable(b)) || byAge(a, b));
@@ -81,12 +83,27 @@ function heldPlan(winner: BgpSelectingFact, node: NodeFact): SpeakerPlan {
   };
 }
 
-interface SecretReport {
+/** gobgpd's BFD knows neither several hops nor a second speaker on the node: such peers go without, and it is told. */
+function withUsableBfd(instances: readonly InstancePlan[], {node, winner, missing}: Report & {readonly node: NodeFact}): InstancePlan[] {
+  const first = instances.find(({peers}) => peers.some(({peer}) => peer.bfd !== undefined && peer.multihopTtl <= 1));
+  return instances.map((instance) => ({
+    ...instance,
+    peers: instance.peers.map((plan) => {
+      const {bfd, ...peer} = plan.peer;
+      if (bfd === undefined || (instance === first && peer.multihopTtl <= 1)) return plan;
+      const why = peer.multihopTtl > 1 ? 'BFD is for peers of one hop' : `BFD runs in one instance of a node, and ${first?.name ?? ''} has it`;
+      missing.push({object: winner.ref, apiVersion: winner.apiVersion, reason: 'BGPBfdRefused', message: `node ${node.name}: instance ${instance.name}: peer ${peer.address} goes without BFD: ${why}`});
+      return {...plan, peer};
+    }),
+  }));
+}
+
+interface Report {
   readonly winner: BgpSelectingFact;
   readonly missing: BgpFinding[];
 }
 
-function withPasswords(instance: InstancePlan, secrets: BgpInputs['secrets'], {winner, missing}: SecretReport): InstancePlan {
+function withPasswords(instance: InstancePlan, secrets: BgpInputs['secrets'], {winner, missing}: Report): InstancePlan {
   return {
     ...instance,
     peers: instance.peers.map((plan) => {

@@ -86,7 +86,7 @@ export class ClusterStateBuilder {
   bgp(status: BgpStatus): void {
     const uids = new Set(status.statuses.map(({object}) => object.uid));
     const gone = [...this.#bgpUids].filter((uid) => !uids.has(uid)).map((uid): RowChange<DesiredPolicyStatus> => [uid, null]);
-    this.#statuses = this.#statuses.with([...gone, ...status.statuses.flatMap((one) => differing(this.#statuses, one.object.uid, one))]);
+    this.#statuses = this.#statuses.with([...gone, ...status.statuses.flatMap((one) => differing(this.#statuses, one.object.uid, withUnknown(one, this.#statuses.get(one.object.uid))))]);
     this.#bgpUids = uids;
     const ended = [...this.#bgpNodeConfigs.keys()].filter((node) => !status.nodeConfigs.has(node)).map((node): RowChange<DesiredBgpNodeConfig> => [node, null]);
     this.#bgpNodeConfigs = this.#bgpNodeConfigs.with([...ended, ...[...status.nodeConfigs].flatMap(([node, one]) => differing(this.#bgpNodeConfigs, node, one))]);
@@ -166,6 +166,13 @@ export class ClusterStateBuilder {
     if (keys.length === 0) this.#eventsBySource.delete(source);
     else this.#eventsBySource.set(source, keys);
   }
+}
+
+/** What is not known for the moment stays as it was said last. */
+function withUnknown(status: DesiredPolicyStatus, before: DesiredPolicyStatus | undefined): DesiredPolicyStatus {
+  const told = new Set(status.conditions.map(({type}) => type));
+  const kept = (before?.conditions ?? []).filter(({type}) => !told.has(type));
+  return kept.length === 0 ? status : {...status, conditions: [...status.conditions, ...kept]};
 }
 
 /** Nothing, when the row is what it was: equal rows stay the same objects. */

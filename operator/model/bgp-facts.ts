@@ -66,7 +66,7 @@ export interface BgpInstancePeerFact {
   readonly name: string;
   /** 0 = whatever the peer says. */
   readonly asn: number;
-  /** null = it is to be discovered, which is not supported, or missing. */
+  /** As `BgpPeer.address`; null = it is missing. */
   readonly address: string | null;
   /** null = every default, and nothing announced. */
   readonly peerConfig: string | null;

@@ -2,7 +2,7 @@
 
 import type {ObjectRef, Rejection} from '../../../lib/core/errors.js';
 import {compareStrings} from '../../../lib/core/order.js';
-import type {FamilyName, PathAttributes} from '../../../lib/domain/bgp.js';
+import type {BfdTimers, FamilyName, PathAttributes} from '../../../lib/domain/bgp.js';
 import type {Selector} from '../../../lib/domain/selector.js';
 import type {KubeObject} from '../../watch/feed-types.js';
 import type {BgpObjectFact, BgpSessionSettings} from '../bgp-facts.js';
@@ -103,6 +103,20 @@ export function gracefulRestart(value: unknown, path: string, findings: Findings
     enabled: item['enabled'] === true,
     restartSeconds: integer(item['restartTimeSeconds'], {path: `${path}.restartTimeSeconds`, min: 1, max: 4095, fallback: DEFAULTS.restart}, findings),
   };
+}
+
+export const BFD_ANNOTATION = 'bgp.stentor.io/bfd';
+
+/** `50ms x 3`; Cilium's kinds have no field for it. */
+export function bfd({metadata}: KubeObject, findings: Findings): {readonly bfd?: BfdTimers} {
+  const written = metadata.annotations?.[BFD_ANNOTATION];
+  if (written === undefined) return {};
+  const [, interval = '', unit = '', multiplier = ''] = /^\s*(\d{1,5})(ms|s)\s*x\s*(\d{1,3})\s*$/.exec(written) ?? [];
+  const detection = {intervalMs: Number(interval) * (unit === 's' ? 1000 : 1), multiplier: Number(multiplier)};
+  const fits = detection.intervalMs >= 10 && detection.intervalMs <= 60_000 && detection.multiplier >= 2 && detection.multiplier <= 255;
+  if (fits) return {bfd: detection};
+  findings.reject(`metadata.annotations[${BFD_ANNOTATION}]`, `not an interval (10ms to 60s) and a multiplier (2 to 255) such as 50ms x 3: ${written}`);
+  return {};
 }
 
 export function peerPort(value: unknown, path: string, findings: Findings): number {

@@ -5,7 +5,7 @@ import type {FamilyName} from '../../../lib/domain/bgp.js';
 import type {KubeObject} from '../../watch/feed-types.js';
 import type {Announcement, AttributeRule, BgpNeighborFact, BgpPolicyFact, BgpRouterFact} from '../bgp-facts.js';
 import {
-  BOTH_FAMILIES, duplicates, family, Findings, gracefulRestart, integer, multihopTtl, objectFact, optionalSelector, pathAttributes, peerPort,
+  bfd, BOTH_FAMILIES, duplicates, family, Findings, gracefulRestart, integer, multihopTtl, objectFact, optionalSelector, pathAttributes, peerPort,
   secretName, serviceAddressTypes, timers, U32_MAX,
 } from './bgp-common.js';
 import {list, record, refOf, text, type Json} from './json.js';
@@ -16,7 +16,8 @@ export function decodeBgpPeeringPolicy(object: KubeObject): BgpPolicyFact {
   const findings = new Findings(refOf(KIND, object));
   const spec = record(object['spec']);
   const nodeSelector = optionalSelector(spec['nodeSelector'], 'spec.nodeSelector', findings);
-  const routers = list(spec['virtualRouters']).map((item, i) => decodeRouter(record(item), `spec.virtualRouters[${i}]`, findings));
+  const detection = bfd(object, findings);
+  const routers = list(spec['virtualRouters']).map((item, i) => withDetection(decodeRouter(record(item), `spec.virtualRouters[${i}]`, findings), detection));
   if (routers.length === 0) findings.reject('spec.virtualRouters', 'at least one virtual router is needed');
   for (const asn of duplicates(routers.map((router) => router.localAsn))) findings.reject('spec.virtualRouters', `two virtual routers have the localASN ${asn}`);
   return {
@@ -32,6 +33,11 @@ function decodeRouter(item: Json, path: string, findings: Findings): BgpRouterFa
     localAsn: integer(item['localASN'], {path: `${path}.localASN`, min: 0, max: U32_MAX, fallback: null}, findings),
     neighbors, announcements: announcements(item, path, findings),
   };
+}
+
+/** The annotation is about every neighbor. */
+function withDetection(router: BgpRouterFact, detection: ReturnType<typeof bfd>): BgpRouterFact {
+  return {...router, neighbors: router.neighbors.map((neighbor) => ({...neighbor, peer: {...neighbor.peer, ...detection}}))};
 }
 
 function announcements(item: Json, path: string, findings: Findings): readonly Announcement[] {

@@ -1,13 +1,14 @@
 // The BGPv2 kinds, in v2 and v2alpha1 alike: CiliumBGPClusterConfig, PeerConfig, Advertisement, NodeConfigOverride → facts.
 
 import {formatAddress, parseAddress} from '../../../lib/core/ip.js';
+import {DEFAULT_GATEWAY} from '../../../lib/domain/bgp.js';
 import {Labels} from '../../../lib/domain/labels.js';
 import type {KubeObject} from '../../watch/feed-types.js';
 import type {
   Announcement, BgpAdvertisementFact, BgpClusterConfigFact, BgpInstanceFact, BgpInstancePeerFact, BgpOverrideFact, BgpPeerConfigFact,
 } from '../bgp-facts.js';
 import {
-  BOTH_FAMILIES, duplicates, family, Findings, gracefulRestart, integer, isAbsent, multihopTtl, objectFact, optionalInteger, optionalSelector,
+  bfd, BOTH_FAMILIES, duplicates, family, Findings, gracefulRestart, integer, isAbsent, multihopTtl, objectFact, optionalInteger, optionalSelector,
   pathAttributes, peerPort, secretName, serviceAddressTypes, timers, U32_MAX,
 } from './bgp-common.js';
 import {list, record, refOf, stringMap, text, type Json} from './json.js';
@@ -40,14 +41,24 @@ function name(item: Json, path: string, findings: Findings): string {
 }
 
 function decodePeer(item: Json, path: string, findings: Findings): BgpInstancePeerFact {
-  if (!isAbsent(item['autoDiscovery'])) findings.unsupported(`${path}.autoDiscovery`, 'peers are not discovered: the peer needs a peerAddress');
+  const written = optionalAddress(item['peerAddress'], `${path}.peerAddress`, findings);
   const peerConfig = text(record(item['peerConfigRef'])['name']);
   return {
     name: name(item, path, findings),
     asn: integer(item['peerASN'], {path: `${path}.peerASN`, min: 0, max: U32_MAX, fallback: 0}, findings),
-    address: optionalAddress(item['peerAddress'], `${path}.peerAddress`, findings),
+    address: written ?? discovered(item['autoDiscovery'], `${path}.autoDiscovery`, findings),
     peerConfig: peerConfig === '' ? null : peerConfig,
   };
+}
+
+/** The address that stands for the default gateway. */
+function discovered(value: unknown, path: string, findings: Findings): string | null {
+  if (isAbsent(value)) return null;
+  const {mode, defaultGateway} = record(value);
+  const {addressFamily} = record(defaultGateway);
+  if (mode === 'DefaultGateway' && (addressFamily === 'ipv4' || addressFamily === 'ipv6')) return DEFAULT_GATEWAY[addressFamily];
+  findings.reject(path, 'not the DefaultGateway of ipv4 or ipv6');
+  return null;
 }
 
 function optionalAddress(value: unknown, path: string, findings: Findings): string | null {
@@ -61,7 +72,7 @@ export function decodeBgpPeerConfig(object: KubeObject): BgpPeerConfigFact {
   const findings = new Findings(refOf('CiliumBGPPeerConfig', object));
   const spec = record(object['spec']);
   const transport = record(spec['transport']);
-  if (!isAbsent(transport['sourceInterface'])) findings.unsupported('spec.transport.sourceInterface', 'not supported: the kernel chooses the source address, or localAddress of a CiliumBGPNodeConfigOverride');
+  const sourceInterface = text(transport['sourceInterface']);
   const families = list(spec['families']).map(record);
   return {
     settings: {
@@ -70,6 +81,8 @@ export function decodeBgpPeerConfig(object: KubeObject): BgpPeerConfigFact {
       multihopTtl: multihopTtl(spec['ebgpMultihop'], 'spec.ebgpMultihop', findings),
       gracefulRestart: gracefulRestart(spec['gracefulRestart'], 'spec.gracefulRestart', findings),
       authSecret: secretName(spec['authSecretRef']),
+      ...bfd(object, findings),
+      ...(sourceInterface === '' ? {} : {sourceInterface}),
     },
     families: families.length === 0 ? BOTH_FAMILIES.map((one) => ({family: one, advertisements: null})) : families.flatMap((item, i) => {
       const path = `spec.families[${i}]`;
