@@ -37,6 +37,23 @@ test('the same entries as from the files', async () => {
   expect(live('validate').out).toContain('2 policies: 0 errors, 0 warnings');
 }, 60_000);
 
+test('every other verb answers from the cluster as from the files', () => {
+  const files = (...args: readonly string[]): ReturnType<typeof stentorctl> => stentorctl(['policy', ...args, '--input', SHOP]);
+  const json = ({out}: ReturnType<typeof stentorctl>): unknown => JSON.parse(out);
+  expect(json(live('matrix', '-o', 'json'))).toEqual(json(files('matrix', '-o', 'json')));
+  const open = (result: ReturnType<typeof stentorctl>): unknown => (json(result) as {open: {pod: string}[]}).open.sort((a, b) => a.pod.localeCompare(b.pod));
+  expect(open(live('coverage', '-o', 'json'))).toEqual(open(files('coverage', '-o', 'json')));
+  const rules = (result: ReturnType<typeof stentorctl>): unknown => (json(result) as {rules: {peers: unknown; ports: unknown; policy: unknown; path: unknown}[]}).rules
+    .map(({peers, ports, policy, path}) => ({peers, ports, policy, path}));
+  expect(rules(live('show', 'shop/api', '-o', 'json'))).toEqual(rules(files('show', 'shop/api', '-o', 'json')));
+  const flows = [['shop/frontend', 'shop/api', 8080], ['shop/frontend', 'shop/db', 5432], ['monitoring/prometheus', 'shop/api', 8080]] as const;
+  const input = flows.map(([source, destination, port]) => JSON.stringify({src: {pod: source}, dst: {pod: destination}, protocol: 'TCP', port})).join('\n');
+  const verdicts = (...args: readonly string[]): string[] =>
+    stentorctl(['policy', 'verdict', '--flows', '-', ...args], {input}).out.trim().split('\n').map((line) => (JSON.parse(line) as {verdict: string; reason: string}).verdict);
+  expect(verdicts('--kubeconfig', server.kubeconfig)).toEqual(verdicts('--input', SHOP));
+  expect(live('test', join(ROOT, SHOP, 'tests.yaml'))).toMatchObject({code: 0, out: expect.stringContaining('7 passed, 0 failed') as unknown});
+}, 60_000);
+
 test('out of reach is exit code 3', () => {
   expect(stentorctl(['policy', 'compile', '--kubeconfig', '/nowhere'])).toMatchObject({code: 3, err: expect.stringContaining('cannot read the cluster') as unknown});
 });

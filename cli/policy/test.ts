@@ -5,16 +5,16 @@ import {FlowJudge, type FlowVerdict} from '../../lib/policy/flows.js';
 import {formatFlow} from '../../lib/policy/format.js';
 import type {CompiledCluster} from '../../lib/policy/offline.js';
 import {matches} from '../../lib/domain/selector.js';
-import type {Verb} from '../context.js';
+import type {Verb, VerbContext} from '../context.js';
 import {EXIT, usage} from '../errors.js';
 import {printValue} from '../output.js';
 import {table} from '../table.js';
 import {assertionsOf, type Assertion} from './assertions.js';
 import {coloursOf} from './colours.js';
 import {flowOf, formatL4} from './flow-args.js';
-import {loadWorld, sayProblems} from './input.js';
+import {loadSettings, readInput, sayProblems} from './input.js';
 import {junit} from './junit.js';
-import {compileWorld, type World} from './world.js';
+import {compileWorld, worldOf, type World} from './world.js';
 
 /** One flow of one assertion. */
 export interface TestResult {
@@ -34,9 +34,18 @@ export interface TestResult {
 /** Pairs of one assertion beyond which something else was meant. */
 const FLOWS_MAX = 1_000_000;
 
+/** Assertions alone are about the cluster. */
+async function testedWorld(context: VerbContext): Promise<World> {
+  const [given, settings] = [await readInput(context, context.args), await loadSettings(context)];
+  if (given.objects.length > 0 || given.others.length === 0) return worldOf(given, settings);
+  const {readCluster} = await import('./cluster-source.js');
+  const {objects} = await readCluster(context.common, context.signal);
+  return worldOf({...given, objects}, settings);
+}
+
 export const test: Verb = async (context) => {
   const {common, io} = context;
-  const world = await loadWorld(context, context.args);
+  const world = await testedWorld(context);
   const partial = sayProblems(context, {...world, warnings: []});
   const assertions = assertionsOf(world.manifests.others, world.cluster.endpoints);
   if (assertions.length === 0) throw usage('there are no assertions in the input (documents with `tests`, each with from, to, ports, expect)');
