@@ -28,7 +28,10 @@ export type FromAgent =
 const ERRORS_MAX = 1000;
 const ADDRESSES_MAX = 16;
 const ITEMS_MAX = 1000;
-const FAMILIES_MAX = 16;
+/** What an object of Kubernetes can hold: a number beyond is none. */
+const COUNT_MAX = 2 ** 31 - 1;
+const YEAR_10000_SECONDS = 253_402_300_799;
+const FAMILIES: ReadonlySet<string> = new Set(['ipv4/unicast', 'ipv6/unicast']);
 const TEXT_MAX = 1024;
 
 /** Throws `STREAM_PROTOCOL` when the message says nothing we know. */
@@ -82,9 +85,15 @@ function decodePeer(peer: stentor.v1.BgpPeerState.$Properties): PeerReport {
   return {
     instance: cut(peer.instance), localAsn: peer.localAsn ?? 0, address: cut(peer.address), peerAsn: peer.peerAsn ?? 0,
     session: cut(peer.session), reason: cut(peer.reason), received: peer.received ?? 0, advertised: peer.advertised ?? 0,
-    uptimeSeconds: peer.uptimeSeconds ?? 0, establishedAt: peer.establishedAt ?? 0, holdTimeSeconds: peer.holdTimeSeconds ?? 0, keepaliveSeconds: peer.keepaliveSeconds ?? 0,
-    families: (peer.families ?? []).slice(0, FAMILIES_MAX).map(({family, received, advertised}) => ({family: cut(family), received: received ?? 0, advertised: advertised ?? 0})),
+    uptimeSeconds: peer.uptimeSeconds ?? 0, establishedAt: within(peer.establishedAt, YEAR_10000_SECONDS),
+    holdTimeSeconds: within(peer.holdTimeSeconds, 0xffff), keepaliveSeconds: within(peer.keepaliveSeconds, 0xffff),
+    families: (peer.families ?? []).filter(({family}) => FAMILIES.has(family ?? '')).slice(0, FAMILIES.size).map(({family, received, advertised}) => (
+      {family: family ?? '', received: within(received, COUNT_MAX), advertised: within(advertised, COUNT_MAX)})),
   };
+}
+
+function within(value: number | null | undefined, most: number): number {
+  return value !== null && value !== undefined && Number.isInteger(value) && value >= 0 && value <= most ? value : 0;
 }
 
 function canonical(addresses: readonly string[] | null | undefined): string[] {
