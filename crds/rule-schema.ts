@@ -16,15 +16,21 @@ const PROTOCOLS_WITH_PORTS = ['TCP', 'UDP', 'SCTP', 'ANY'];
 const EXTENDED_PROTOCOLS = ['VRRP', 'IGMP', 'GRE', 'IPIP', 'IPV6', 'ESP', 'AH'];
 const LABEL_VALUE = '^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$';
 const ICMP_NAMES = [
-  'EchoReply', 'DestinationUnreachable', 'Redirect', 'Echo', 'RouterAdvertisement', 'RouterSelection', 'TimeExceeded', 'ParameterProblem',
-  'Timestamp', 'TimestampReply', 'Photuris', 'ExtendedEchoRequest', 'ExtendedEcho Reply', 'ExtendedEchoReply', 'PacketTooBig', 'EchoRequest',
-  'MulticastListenerQuery', 'MulticastListenerReport', 'MulticastListenerDone', 'RouterSolicitation', 'NeighborSolicitation',
-  'NeighborAdvertisement', 'RedirectMessage', 'RouterRenumbering', 'ICMPNodeInformationQuery', 'ICMPNodeInformationResponse',
-  'InverseNeighborDiscoverySolicitation', 'InverseNeighborDiscoveryAdvertisement', 'HomeAgentAddressDiscoveryRequest',
-  'HomeAgentAddressDiscoveryReply', 'MobilePrefixSolicitation', 'MobilePrefixAdvertisement', 'DuplicateAddressRequestCodeSuffix',
-  'DuplicateAddressConfirmationCodeSuffix',
+  'EchoReply', 'DestinationUnreachable', 'Redirect', 'Echo', 'EchoRequest', 'RouterAdvertisement', 'RouterSelection', 'TimeExceeded', 'ParameterProblem',
+  'Timestamp', 'TimestampReply', 'Photuris', 'ExtendedEchoRequest', 'ExtendedEcho Reply', 'ExtendedEchoReply',
 ];
-const ICMP_TYPE = `^([0-9]|[1-9][0-9]|1[0-9]{2}|2[0-4][0-9]|25[0-5]|${ICMP_NAMES.join('|')})$`;
+const ICMPV6_NAMES = [
+  'DestinationUnreachable', 'PacketTooBig', 'TimeExceeded', 'ParameterProblem', 'EchoRequest', 'EchoReply', 'MulticastListenerQuery', 'MulticastListenerReport',
+  'MulticastListenerDone', 'RouterSolicitation', 'RouterAdvertisement', 'NeighborSolicitation', 'NeighborAdvertisement', 'RedirectMessage', 'RouterRenumbering',
+  'ICMPNodeInformationQuery', 'ICMPNodeInformationResponse', 'InverseNeighborDiscoverySolicitation', 'InverseNeighborDiscoveryAdvertisement',
+  'HomeAgentAddressDiscoveryRequest', 'HomeAgentAddressDiscoveryReply', 'MobilePrefixSolicitation', 'MobilePrefixAdvertisement', 'DuplicateAddressRequestCodeSuffix',
+  'DuplicateAddressConfirmationCodeSuffix', 'ExtendedEchoRequest', 'ExtendedEcho Reply', 'ExtendedEchoReply',
+];
+
+function icmpType(names: readonly string[]): string {
+  return `^([0-9]|[1-9][0-9]|1[0-9]{2}|2[0-4][0-9]|25[0-5]|${names.join('|')})$`;
+}
+
 const DNS_1123_SUBDOMAIN = '^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$';
 const FQDN_NAME = '^([-a-zA-Z0-9_]+[.]?)+$';
 const FQDN_PATTERN = '^([-a-zA-Z0-9_*]+[.]?)+$';
@@ -211,8 +217,13 @@ function icmps(): Schema {
       family: oneOfWords('IPv4 or IPv6.', ['IPv4', 'IPv6'], {default: 'IPv4'}),
       'type*': {
         description: 'Number, or name as in `EchoRequest`.', 'x-kubernetes-int-or-string': true,
-        anyOf: [{type: 'integer'}, {type: 'string'}], pattern: ICMP_TYPE, minimum: 0, maximum: 255,
+        anyOf: [{type: 'integer'}, {type: 'string'}], pattern: icmpType([...new Set([...ICMP_NAMES, ...ICMPV6_NAMES])]), minimum: 0, maximum: 255,
       },
+    }, {
+      anyOf: [
+        {properties: {family: {enum: ['IPv4']}, type: {pattern: icmpType(ICMP_NAMES)}}},
+        {properties: {family: {enum: ['IPv6']}, type: {pattern: icmpType(ICMPV6_NAMES)}}, required: ['family']},
+      ],
     }), {maxItems: 40}),
   }));
 }

@@ -104,7 +104,7 @@ export function conditionColumn(name: string, type: string): PrinterColumn {
  * Cilium's number for the release we follow (1.33.9), with the last part above any of that line: the same label keeps
  * Cilium's operator from replacing ours, and a later Cilium (1.34.x) may. Raise the last part with every change here.
  */
-export const SCHEMA_VERSION = '1.33.105';
+export const SCHEMA_VERSION = '1.33.106';
 
 export interface CrdOptions {
   readonly kind: string;
