@@ -4,7 +4,8 @@ import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {StentorError} from '../lib/core/errors.js';
 import {BGP_CLASS} from '../lib/domain/exposed-service.js';
-import {LabelFilter} from '../lib/domain/label-filter.js';
+import type {LabelFilter} from '../lib/domain/label-filter.js';
+import {parseLabelFilter} from '../lib/domain/label-filter-parse.js';
 import type {DemandOptions} from '../lib/lbipam/demand.js';
 import {realClock, type Clock} from '../lib/run/clock.js';
 import type {HttpServerHandle} from '../lib/run/http.js';
@@ -41,7 +42,7 @@ export function lbIpamOptions(config: OperatorConfig): DemandOptions {
 }
 
 function labelFilterOf(config: OperatorConfig): LabelFilter {
-  const filter = LabelFilter.parse(config.labels);
+  const filter = parseLabelFilter(config.labels);
   if (typeof filter === 'string') throw new StentorError('CONFIG_INVALID', `--labels: ${filter}`, {hint: 'see --help'});
   return filter;
 }

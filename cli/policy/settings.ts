@@ -3,6 +3,7 @@
 import {readFile} from 'node:fs/promises';
 import {parse} from 'yaml';
 import {LabelFilter} from '../../lib/domain/label-filter.js';
+import {parseLabelFilter} from '../../lib/domain/label-filter-parse.js';
 import type {EnforcementMode} from '../../lib/domain/policy.js';
 import {isRecord} from '../../lib/kube/object.js';
 import {parseAddress} from '../../lib/core/ip.js';
@@ -70,7 +71,7 @@ export function settingsOf(text: string, path: string): Settings {
 }
 
 function labelFilterOf(value: unknown, path: string): LabelFilter {
-  const filter = typeof value === 'string' ? LabelFilter.parse(value) : 'a text is expected';
+  const filter = typeof value === 'string' ? parseLabelFilter(value) : 'a text is expected';
   if (typeof filter === 'string') throw usage(`--config ${path}: labels: ${filter}`);
   return filter;
 }

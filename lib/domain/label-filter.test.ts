@@ -3,6 +3,7 @@
 import {describe, expect, test} from '@jest/globals';
 
 import {LabelFilter, identityLabels} from './label-filter.js';
+import {parseLabelFilter} from './label-filter-parse.js';
 
 const BASE = {podLabels: {}, namespace: 'shop', namespaceLabels: {}, serviceAccount: '', clusterName: 'default'};
 
@@ -67,9 +68,9 @@ describe('the label filter', () => {
 });
 
 test.each(['(', 'k8s:', '!', ':app', '!k8s:app', 'a [z-a]'])('the option %j is refused', (option) => {
-  expect(LabelFilter.parse(option)).toMatch(' is not a rule for labels');
+  expect(parseLabelFilter(option)).toMatch(' is not a rule for labels');
 });
 
 test('no rules are the default', () => {
-  expect(LabelFilter.parse('  ')).toBe(LabelFilter.DEFAULT);
+  expect(parseLabelFilter('  ')).toBe(LabelFilter.DEFAULT);
 });

@@ -1,7 +1,5 @@
 // Which labels make a pod's identity: Cilium's generated labels, then its label filter (pkg/labelsfilter/filter.go).
 
-import {RE2JS} from 're2js';
-
 import {Labels} from './labels.js';
 import type {Label} from './labels.js';
 
@@ -20,7 +18,7 @@ export const LABEL_CLUSTER = 'io.cilium.k8s.policy.cluster';
 export const LABEL_SERVICE_ACCOUNT = 'io.cilium.k8s.policy.serviceaccount';
 
 /** What matches at the start of a key counts by the length of the text that it matched. */
-interface FilterRule {
+export interface FilterRule {
   readonly exclude: boolean;
   /** Null = any. */
   readonly source: string | null;
@@ -63,14 +61,8 @@ export class LabelFilter {
     this.#isList = rules.some(({exclude}) => !exclude);
   }
 
-  /** Rules between spaces, each `[source:][!]regex` (RE2), as in cilium-config. A text says what is wrong with them. */
-  static parse(option: string): LabelFilter | string {
-    const rules: FilterRule[] = [];
-    for (const text of option.split(/\s+/).filter((one) => one !== '')) {
-      const rule = filterRule(text);
-      if (rule === null) return `${text} is not a rule for labels: [source:][!]regex is expected`;
-      rules.push(rule);
-    }
+  /** The default filter with more rules. */
+  static with(rules: readonly FilterRule[]): LabelFilter {
     return rules.length === 0 ? LabelFilter.DEFAULT : new LabelFilter(rules);
   }
 
@@ -97,25 +89,6 @@ export class LabelFilter {
     }
     const isExcluded = exclude !== Number.POSITIVE_INFINITY;
     return (!this.#isList && !isExcluded) || include > (isExcluded ? exclude : 0);
-  }
-}
-
-function filterRule(text: string): FilterRule | null {
-  const colon = text.indexOf(':');
-  const source = colon < 0 ? null : text.slice(0, colon);
-  const body = text.slice(colon + 1);
-  const exclude = body.startsWith('!');
-  const expression = exclude ? body.slice(1) : body;
-  if (expression === '' || source === '' || source?.startsWith('!') === true) return null;
-  try {
-    const pattern = RE2JS.compile(expression);
-    const length = (key: string): number => {
-      const matcher = pattern.matcher(key);
-      return matcher.lookingAt() ? matcher.end() : 0;
-    };
-    return {exclude, source, length};
-  } catch {
-    return null;
   }
 }
 

@@ -2,7 +2,8 @@
 
 import {describe, expect} from '@jest/globals';
 
-import {LabelFilter, identityLabels} from '../domain/label-filter.js';
+import {identityLabels} from '../domain/label-filter.js';
+import {parseLabelFilter} from '../domain/label-filter-parse.js';
 import {StatementCases} from '../testing/cases.js';
 import {PolicyLab, ccnp, cnp, pod} from '../testing/builders.js';
 import type {Json} from '../../operator/model/decode/policy-common.js';
@@ -137,7 +138,7 @@ describe('labels of identities', () => {
   });
 
   const kept = (option: string, keys: readonly string[]): string | string[] => {
-    const filter = LabelFilter.parse(option);
+    const filter = parseLabelFilter(option);
     return typeof filter === 'string' ? filter : keys.filter((key) => filter.keeps('k8s', key));
   };
   cases.each<[string, readonly string[], readonly string[]]>([
