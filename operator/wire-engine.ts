@@ -12,7 +12,7 @@ import {bgpStatus, type BgpNodeReport} from './compile/bgp-status.js';
 import {BGP_TABLES, ClusterStateBuilder, nodeRef} from './compile/cluster-state.js';
 import {LbStatuses} from './compile/lb-ipam.js';
 import {Enforcement, type NodeProgress} from './compile/enforcement.js';
-import {Compiler, subjectsOf, type CompileOptions} from './compile/graph.js';
+import {Compiler, objectsConcerned, type CompileOptions} from './compile/graph.js';
 import type {DesiredStore} from './desired/store.js';
 import type {EndpointReportFact} from './model/facts.js';
 import {applyBatch, applyRows, emptyTables, podOfReport, reportKey, type Applied, type ChangedKeys, type Decoders, type TableName, type Tables} from './model/tables.js';
@@ -293,7 +293,7 @@ export class Engine implements SessionEvents {
     const startedMs = this.#parts.clock.monotonicMs();
     const compiled = this.compiler.update(this.#tables, changed);
     const revision = this.#parts.store.apply(compiled);
-    const statuses = this.enforcement.compiled(this.#tables, {objects: changed.policies ?? [], subjects: subjectsOf(compiled)}, revision);
+    const statuses = this.enforcement.compiled(this.#tables, {objects: changed.policies ?? [], concerned: objectsConcerned(compiled, this.compiler.policies.compiled)}, revision);
     this.#cluster.compiled(this.#tables, changed, compiled);
     this.#cluster.statuses(this.#tables, statuses);
     if (BGP_TABLES.some((table) => changed[table] !== undefined)) this.#takeBgpStatus();

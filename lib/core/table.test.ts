@@ -66,6 +66,21 @@ describe('Table', () => {
     }));
   });
 
+  test('the newest version knows what became of an earlier one', () => {
+    fc.assert(fc.property(fc.array(fc.array(change, {maxLength: 3}), {minLength: 1, maxLength: 8}), fc.nat(), (steps, pick) => {
+      const versions = [Table.empty<Row>()];
+      for (const step of steps) versions.push((versions.at(-1) ?? Table.empty<Row>()).with(step));
+      const [earlier, newest] = [versions[pick % versions.length], versions.at(-1)];
+      if (earlier === undefined || newest === undefined) return;
+      const keys = newest.differing(earlier);
+      const different = ['a', 'b', 'c', 'd', 'ns/e', 'ns/f'].filter((key) => earlier.get(key) !== newest.get(key));
+      // A version without rows remembers nothing.
+      if (keys === null) expect(earlier.size).toBe(0);
+      else expect([...keys]).toEqual(expect.arrayContaining(different));
+      expect(newest.differing(Table.empty())).toBeNull();
+    }));
+  });
+
   test('a change to the same row object, or a removal of nothing, gives the same table', () => {
     const row = {colour: 'red', n: 1};
     const table = Table.empty<Row>().with([['a', row]]);

@@ -98,6 +98,15 @@ export class Table<V> implements ReadonlyMap<string, V> {
     return next;
   }
 
+  /** Keys whose rows may be others than in `earlier`, for the newest version; null when `earlier` is none of its earlier versions. */
+  differing(earlier: Table<V>): Iterable<string> | null {
+    if (earlier === this) return [];
+    const content = earlier.#content;
+    if ('byKey' in content) return null;
+    const {newest, rows} = earlier.#settle(content);
+    return newest === this.#content ? rows.keys() : null;
+  }
+
   * entries(): MapIterator<[string, V]> {
     const content = this.#content;
     if ('byKey' in content) {

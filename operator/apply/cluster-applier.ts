@@ -1,8 +1,9 @@
 // Makes Kubernetes hold what ClusterState says: compares with the watched objects and writes only differences, different
 // objects in parallel, the newest state of each object only. Nothing is written before in-sync, nor while not leading.
 
-import type {ClusterState} from '../../lib/desired/cluster-state.js';
 import type {InvariantError} from '../../lib/core/invariant.js';
+import {Table} from '../../lib/core/table.js';
+import type {ClusterState} from '../../lib/desired/cluster-state.js';
 import {isKubeError} from '../../lib/kube/errors.js';
 import type {KubeObject} from '../../lib/kube/object.js';
 import type {Clock} from '../../lib/run/clock.js';
@@ -160,8 +161,7 @@ export class ClusterApplier {
 
   #markDifferent<V>(kind: string, before: ReadonlyMap<string, V>, after: ReadonlyMap<string, V>): void {
     if (before === after) return;
-    for (const [key, value] of after) if (before.get(key) !== value) this.#writer.mark(`${kind}/${key}`);
-    for (const key of before.keys()) if (!after.has(key)) this.#writer.mark(`${kind}/${key}`);
+    for (const key of candidates(before, after)) if (before.get(key) !== after.get(key)) this.#writer.mark(`${kind}/${key}`);
   }
 
   /** An event that was in the state before is not told again; one that comes back counts. */
@@ -319,4 +319,10 @@ export class ClusterApplier {
 /** What an apply says, as one string. */
 function appliedOf(object: KubeObject): string {
   return object.metadata.annotations?.['stentor.io/applied'] ?? '';
+}
+
+/** Keys that may have other values in `after`. A table knows what became of its earlier versions. */
+function candidates<V>(before: ReadonlyMap<string, V>, after: ReadonlyMap<string, V>): Iterable<string> {
+  const known = before instanceof Table && after instanceof Table ? after.differing(before) : null;
+  return known ?? new Set([...before.keys(), ...after.keys()]);
 }

@@ -6,7 +6,7 @@ import {decoders} from '../model/decoders.js';
 import {applyBatch, emptyTables, type Tables} from '../model/tables.js';
 import type {KubeObject, WatchedKind} from '../watch/feed-types.js';
 import {Enforcement, ENFORCED, type NodeProgress} from './enforcement.js';
-import {Compiler, subjectsOf} from './graph.js';
+import {Compiler, objectsConcerned} from './graph.js';
 
 const DECODERS = decoders({clusterName: 'default', masquerade: {namespace: 'kube-system', name: 'ip-masq-agent'}, invalidPolicy: 'isolate'});
 const NODE: KubeObject = {
@@ -43,7 +43,7 @@ class Middle {
     const compiled = this.compiler.update(batch.tables, batch.changed);
     const revision = this.store.apply(compiled);
     this.policies = batch.changed.policies ?? this.policies;
-    return this.enforcement.compiled(batch.tables, {objects: batch.changed.policies ?? [], subjects: subjectsOf(compiled)}, revision);
+    return this.enforcement.compiled(batch.tables, {objects: batch.changed.policies ?? [], concerned: objectsConcerned(compiled, this.compiler.policies.compiled)}, revision);
   }
 
   acknowledge(): ReadonlySet<string> {

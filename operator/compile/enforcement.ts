@@ -60,8 +60,8 @@ export class Enforcement {
     return this.#pending.size;
   }
 
-  /** After a compile that ended in `revision`: `objects` changed, `subjects` have another policy or other nodes. */
-  compiled(tables: Tables, changes: {objects: Iterable<string>; subjects: Iterable<IdentityId>}, revision: number): ReadonlySet<string> {
+  /** After a compile that ended in `revision`: `objects` changed, `concerned` have subjects with another policy or other nodes. */
+  compiled(tables: Tables, changes: {objects: Iterable<string>; concerned: Iterable<string>}, revision: number): ReadonlySet<string> {
     const touched = new Set<string>();
     for (const key of changes.objects) {
       const fact = tables.policies.get(key);
@@ -76,7 +76,7 @@ export class Enforcement {
       this.#tracked.set(key, {fact, selectors, prefixes: new Set(knownPrefixes(fact.rules, {families: this.#parts.compiler.families})), revision, reached: new Set(), announced: fact.rejections.length > 0, status});
       this.#pending.add(key);
     }
-    for (const subject of changes.subjects) for (const key of this.#parts.compiler.policies.compiled.get(subject)?.objects ?? []) touched.add(key);
+    for (const key of changes.concerned) touched.add(key);
     return new Set([...this.#evaluateAll(touched, tables), ...[...touched].filter((key) => !this.#tracked.has(key))]);
   }
 
@@ -107,10 +107,11 @@ export class Enforcement {
 
   #evaluateAll(keys: Iterable<string>, tables: Tables): ReadonlySet<string> {
     const changed = new Set<string>();
+    const nodesOf = this.#subjectNodes(tables);
     for (const key of keys) {
       const tracked = this.#tracked.get(key);
       if (tracked === undefined) continue;
-      const enforced = this.#evaluate(key, tracked, tables);
+      const enforced = this.#evaluate(key, tracked, nodesOf);
       if (enforced?.status === 'True') this.#pending.delete(key);
       else this.#pending.add(key);
       if (enforced === null || (enforced.reason === PENDING && !tracked.announced)) continue;
@@ -122,9 +123,19 @@ export class Enforcement {
     return changed;
   }
 
-  #evaluate(key: string, tracked: Tracked, tables: Tables): Omit<Condition, 'type' | 'observedGeneration'> | null {
+  /** Many objects select the same subjects: the nodes of each are looked for once. */
+  #subjectNodes(tables: Tables): (subject: IdentityId) => ReadonlySet<string> {
+    const known = new Map<IdentityId, ReadonlySet<string>>();
+    return (subject) => {
+      const nodes = known.get(subject) ?? new Set([...this.#parts.compiler.nodesOf(subject)].filter((node) => tables.nodes.has(node)));
+      known.set(subject, nodes);
+      return nodes;
+    };
+  }
+
+  #evaluate(key: string, tracked: Tracked, nodesOf: (subject: IdentityId) => ReadonlySet<string>): Omit<Condition, 'type' | 'observedGeneration'> | null {
     const subjects = this.#parts.compiler.policies.subjectsOf(key);
-    const nodes = new Set([...subjects].flatMap((id) => [...this.#parts.compiler.nodesOf(id)]).filter((node) => tables.nodes.has(node)));
+    const nodes = new Set([...subjects].flatMap((id) => [...nodesOf(id)]));
     let reached = 0;
     let unreachable = 0;
     const faults: string[] = [];

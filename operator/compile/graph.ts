@@ -41,6 +41,8 @@ export interface CompiledChanges extends DesiredChanges {
   readonly endpoints: readonly EndpointChange[];
   /** Subjects whose policy is another one now. */
   readonly policies: ReadonlyMap<IdentityId, SubjectChange>;
+  /** Subjects that came to a node or left one. */
+  readonly moved: ReadonlySet<IdentityId>;
   /** Numbers whose CiliumIdentity should exist with other labels, or should no longer. */
   readonly identities: ReadonlySet<IdentityId>;
 }
@@ -102,7 +104,7 @@ export class Compiler {
     for (const name of this.speakers.update(tables, changed)) this.#layers.invalidate(name);
     this.#updateMasquerade(tables, changed, shared);
     this.#updateLayers(endpoints, policies);
-    return {shared, nodes: this.#layers.take(), endpoints, policies, identities: desired};
+    return {shared, nodes: this.#layers.take(), endpoints, policies, moved: this.#layers.takeMoved(), identities: desired};
   }
 
   /** Nodes with at least one endpoint of `subject`. */
@@ -265,12 +267,10 @@ export class Compiler {
   }
 }
 
-/** Subjects whose policy, or whose nodes, are others now. */
-export function subjectsOf({endpoints, policies}: CompiledChanges): Set<IdentityId> {
-  const subjects = new Set(policies.keys());
-  for (const {before, after} of endpoints) {
-    if (typeof before?.identity === 'number') subjects.add(before.identity);
-    if (typeof after?.identity === 'number') subjects.add(after.identity);
-  }
-  return subjects;
+/** Policy objects with a subject whose policy, or whose nodes, are others now. */
+export function objectsConcerned({moved, policies}: CompiledChanges, compiled: Policies['compiled']): Set<string> {
+  const objects = new Set<string>();
+  for (const {before, after} of policies.values()) for (const key of [...before?.objects ?? [], ...after?.objects ?? []]) objects.add(key);
+  for (const subject of moved) for (const key of compiled.get(subject)?.objects ?? []) objects.add(key);
+  return objects;
 }

@@ -62,6 +62,8 @@ export class NodeLayers {
   readonly #nodes = new Map<string, HeldNode>();
   /** Nodes with something to tell. */
   readonly #touched = new Set<HeldNode>();
+  /** Subjects that came to a node or left one. */
+  #moved = new Set<IdentityId>();
   readonly #ofViews = new WeakMap<NodeView, readonly Resource[]>();
 
   constructor(options: NodeOptions, parts: NodeLayerParts) {
@@ -153,6 +155,13 @@ export class NodeLayers {
     return changes;
   }
 
+  /** Subjects that some node has now, or has no longer, since the last call. */
+  takeMoved(): ReadonlySet<IdentityId> {
+    const moved = this.#moved;
+    this.#moved = new Set();
+    return moved;
+  }
+
   #nodeOf(name: string): HeldNode {
     const held = this.#nodes.get(name);
     if (held !== undefined) return held;
@@ -199,6 +208,7 @@ export class NodeLayers {
     }
     const compiled = this.#parts.policies.compiled.get(id) ?? null;
     node.subjects.set(id, {count: 1, compiled});
+    this.#moved.add(id);
     this.#exchange(node, null, compiled);
   }
 
@@ -208,6 +218,7 @@ export class NodeLayers {
     held.count--;
     if (held.count > 0) return;
     node.subjects.delete(id);
+    this.#moved.add(id);
     this.#exchange(node, held.compiled, null);
   }
 
