@@ -148,7 +148,7 @@ export class ClusterStateBuilder {
         id: endpoint.endpointId,
         state: endpoint.state,
         identity: {id: identity, labels: workload.labels.format()},
-        networking: {addressing: addresses.map((ip) => (ip.includes(':') ? {ipv6: ip} : {ipv4: ip})), node: view?.address ?? ''},
+        networking: {addressing: addressPairs(addresses), node: view?.address ?? ''},
         'external-identifiers': {
           'container-id': endpoint.containerId, 'k8s-namespace': workload.namespace, 'k8s-pod-name': workload.name,
           'pod-name': workload.key,
@@ -178,6 +178,16 @@ function withUnknown(status: DesiredPolicyStatus, before: DesiredPolicyStatus | 
 /** Nothing, when the row is what it was: equal rows stay the same objects. */
 function differing<V>(table: Table<V>, key: string, value: V): RowChange<V>[] {
   return deepEqual(table.get(key), value) ? [] : [[key, value]];
+}
+
+/** One item has an address of each family, as Cilium pairs them. */
+function addressPairs(addresses: readonly string[]): readonly {readonly ipv4?: string; readonly ipv6?: string}[] {
+  const four = addresses.filter((ip) => !ip.includes(':'));
+  const six = addresses.filter((ip) => ip.includes(':'));
+  return Array.from({length: Math.max(four.length, six.length)}, (_, i) => {
+    const [ipv4, ipv6] = [four[i], six[i]];
+    return {...(ipv4 === undefined ? {} : {ipv4}), ...(ipv6 === undefined ? {} : {ipv6})};
+  });
 }
 
 const PROTOCOL_NAMES: Readonly<Record<number, string>> = {6: 'TCP', 17: 'UDP', 132: 'SCTP'};

@@ -55,12 +55,12 @@ static __always_inline bool is_configured6(const volatile struct ipv6_address *c
 	       configured->word[2] == addr->word[2] && configured->word[3] == addr->word[3];
 }
 
-/* The place in config_devices of an uplink that has an IPv6 address; -1: no such uplink. */
+/* The place of an uplink in config_devices; -1: no such uplink. */
 static __always_inline int uplink6(__u32 ifindex)
 {
 	for (int i = 0; i < MAX_DEVICES && i < config_device_count; i++)
 		if (config_devices[i].ifindex == ifindex)
-			return config_device_ipv6[i].word[0] ? i : -1;
+			return i;
 	return -1;
 }
 

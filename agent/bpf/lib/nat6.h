@@ -160,19 +160,19 @@ static __always_inline bool nat6_restore_in(struct ipv6_ct_tuple *out, const str
 /* 1: `mapping` is that of a known flow. 0: there is none with the address that it has; one with another is forgotten. */
 static __noinline __maybe_unused int nat6_known(struct ipv6_ct_tuple *out, struct ipv6_nat_entry *mapping)
 {
-	struct ipv6_nat_entry *known = bpf_map_lookup_elem(&cilium_snat_v6_external, out), held;
+	struct ipv6_nat_entry *known = bpf_map_lookup_elem(&cilium_snat_v6_external, out);
 	STACK_TUPLE6(in);
 
 	if (!known)
 		return 0;
-	held = *known;
-	if (!same_ipv6(&held.to_addr, &mapping->to_addr)) {
+	if (same_ipv6(&known->to_addr, &mapping->to_addr)) {
+		*mapping = *known;
+		if (nat6_restore_in(out, mapping, &in))
+			return 1;
+	} else {
 		/* The uplink's address changed: start again. */
-		nat6_key_in(out, &held, &in);
+		nat6_key_in(out, known, &in);
 		bpf_map_delete_elem(&cilium_snat_v6_external, &in);
-	} else if (nat6_restore_in(out, &held, &in)) {
-		*mapping = held;
-		return 1;
 	}
 	bpf_map_delete_elem(&cilium_snat_v6_external, out);
 	return 0;
@@ -192,7 +192,7 @@ static __noinline __maybe_unused int nat6_source(struct __sk_buff *skb, struct p
 	return nat6_rewrite(skb, p, &r);
 }
 
-/* A packet that leaves through an uplink and is to have `addr` as its source. */
+/* A packet that leaves through an uplink and is to have `addr` as its source; none where the uplink has no address. */
 static __noinline __maybe_unused int nat6_out(struct __sk_buff *skb, struct packet *p, struct ipv6_ct_tuple *tuple,
 					      const struct ipv6_address *addr)
 {
@@ -202,6 +202,8 @@ static __noinline __maybe_unused int nat6_out(struct __sk_buff *skb, struct pack
 
 	if (!can_nat6(p))
 		return DROP(p, DROP_NAT_UNSUPP_PROTO);
+	if (is_unspecified(addr))
+		return DROP(p, DROP_NAT_NO_MAPPING);
 	nat6_key_out(p, tuple, &out);
 	copy_ipv6(&mapping.to_addr, addr);
 	if (!nat6_known(&out, &mapping)) {

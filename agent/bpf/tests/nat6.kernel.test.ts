@@ -117,11 +117,15 @@ describe('who is masqueraded', () => {
   test('not towards another node', () => untouched(tcp6({...FLOW, destination: REMOTE6.node}, SYN)));
   test('not what another pod of the cluster sends through here', () => untouched(tcp6({...FLOW, source: REMOTE6.ip}, SYN)));
   test('not the neighbours of the uplink', () => untouched(neighbour({source: NODE6, destination: 'ff02::1:ff00:1'}, {type: 135, target: 'fd00:1:5::1'})));
-  test('not through a device that is no uplink, or has no address of the family', () => {
-    for (const devices of [[{ifindex: 55, ipv4: NODE, ipv6: NODE6}], [{ifindex: LO, ipv4: NODE, ipv6: null}]]) {
-      reopen({devices});
-      untouched(tcp6(FLOW, SYN));
-    }
+  test('not through a device that is no uplink', () => {
+    reopen({devices: [{ifindex: 55, ipv4: NODE, ipv6: NODE6}]});
+    untouched(tcp6(FLOW, SYN));
+  });
+  test('nothing leaves through an uplink without an address of the family but what is excluded, and the node\'s own', () => {
+    reopen({devices: [{ifindex: LO, ipv4: NODE, ipv6: null}]});
+    untouched(tcp6({...FLOW, destination: REMOTE6.node}, SYN));
+    untouched(tcp6({...FLOW, source: NODE6}, SYN));
+    expect(leave(tcp6(FLOW, SYN)).reason).toBe(167);
   });
   test('through the second of two uplinks with its address', () => {
     reopen({devices: [{ifindex: 55, ipv4: NODE, ipv6: NODE6}, {ifindex: LO, ipv4: null, ipv6: 'fd00:1:6::10'}]});
