@@ -2,6 +2,7 @@
 
 import {spawn, type ChildProcess} from 'node:child_process';
 import {existsSync, readFileSync, rmSync, statSync} from 'node:fs';
+import {formatAddress, type Family} from '../../lib/core/ip.js';
 import type {RunDirectory} from './run-dir.js';
 import {pause, until} from './shell.js';
 import type {Place} from './traffic.js';
@@ -100,20 +101,37 @@ export function readPcap(data: Buffer): readonly Packet[] {
   return packets;
 }
 
+interface Header {
+  readonly source: string;
+  readonly destination: string;
+  readonly protocol: number;
+  /** Bytes before what it carries; extension headers are not looked behind. */
+  readonly length: number;
+}
+
+function decodeHeader(ip: Buffer): Header | null {
+  const version = (ip[0] ?? 0) >> 4;
+  if (version === 4 && ip.length >= 20) {
+    return {source: address(ip, 12, 4), destination: address(ip, 16, 4), protocol: ip[9] ?? 0, length: ((ip[0] ?? 0) & 15) * 4};
+  }
+  if (version === 6 && ip.length >= 40) return {source: address(ip, 8, 6), destination: address(ip, 24, 6), protocol: ip[6] ?? 0, length: 40};
+  return null;
+}
+
 function decodePacket(ip: Buffer): Packet | null {
-  if (ip.length < 20 || (ip[0] ?? 0) >> 4 !== 4) return null;
-  const headerLength = ((ip[0] ?? 0) & 15) * 4;
-  const protocol = ip[9] ?? 0;
-  const ports = (protocol === 6 || protocol === 17) && ip.length >= headerLength + 4;
-  const destinationPort = ports ? ip.readUInt16BE(headerLength + 2) : 0;
-  const inner = protocol === 17 && destinationPort === VXLAN_PORT && ip.length >= headerLength + VXLAN_HEADERS + 20
-    ? ip.subarray(headerLength + VXLAN_HEADERS) : null;
+  const header = decodeHeader(ip);
+  if (header === null) return null;
+  const {length, ...ends} = header;
+  const ports = (ends.protocol === 6 || ends.protocol === 17) && ip.length >= length + 4;
+  const destinationPort = ports ? ip.readUInt16BE(length + 2) : 0;
+  const isVxlan = ends.protocol === 17 && destinationPort === VXLAN_PORT && ip.length >= length + VXLAN_HEADERS;
+  const inner = isVxlan ? decodeHeader(ip.subarray(length + VXLAN_HEADERS)) : null;
   return {
-    source: address(ip, 12), destination: address(ip, 16), protocol, sourcePort: ports ? ip.readUInt16BE(headerLength) : 0, destinationPort,
-    vxlan: inner === null ? null : {vni: ip.readUIntBE(headerLength + 12, 3), source: address(inner, 12), destination: address(inner, 16)},
+    ...ends, sourcePort: ports ? ip.readUInt16BE(length) : 0, destinationPort,
+    vxlan: inner === null ? null : {vni: ip.readUIntBE(length + 12, 3), source: inner.source, destination: inner.destination},
   };
 }
 
-function address(data: Buffer, at: number): string {
-  return data.subarray(at, at + 4).join('.');
+function address(data: Buffer, at: number, family: Family): string {
+  return formatAddress({family, bytes: data.subarray(at, at + (family === 4 ? 4 : 16))});
 }

@@ -6,10 +6,13 @@ import {FrrRouter} from './router-frr.js';
 import {kernelRoutes, type Router} from './router.js';
 import type {RunDirectory} from './run-dir.js';
 import {until} from './shell.js';
+import {addresses6, ROUTERS6, routes6} from './topology6.js';
 import {LEAVES, LINKS, NODES, SPINES, STUBS, WORLD_ADDRESSES, type NodeSpec, type RouterSpec} from './topology.js';
 
 export interface FabricOptions {
   readonly leaf: 'bird' | 'frr';
+  /** Null: no IPv6 anywhere. */
+  readonly ipv6: {readonly podRoutes: boolean} | null;
 }
 
 export interface Fabric {
@@ -38,6 +41,7 @@ export async function buildFabric(options: FabricOptions, run: RunDirectory): Pr
   await netns('ext').ip(WORLD_ADDRESSES.map((address) => `addr add ${address}/32 dev lo`));
   for (const leaf of LEAVES) await addRackSwitch(netns(leaf.name), leaf);
   for (const node of NODES) await attachNode(netns(node.name), netns(node.leaf), node);
+  if (options.ipv6 !== null) await addIpv6(netns, options.ipv6);
 
   const spines = SPINES.map((spec) => new BirdRouter(spec, {netns: netns(spec.name), run}));
   const leaves = LEAVES.map((spec) => options.leaf === 'frr'
@@ -50,6 +54,19 @@ export async function buildFabric(options: FabricOptions, run: RunDirectory): Pr
     nodes: new Map(NODES.map((node) => [node.name, netns(node.name)])),
     router: (name) => lookUp(routers, name),
   };
+}
+
+/** Before it IPv6 is off in every router and node. Addresses are used at once: nobody here has one of another. */
+async function addIpv6(netns: (name: string) => Netns, {podRoutes}: {readonly podRoutes: boolean}): Promise<void> {
+  const hosts = [...new Set([...ROUTERS6, ...NODES.map(({name}) => name), ...STUBS.map(({name}) => name)])];
+  for (const name of hosts) {
+    await netns(name).sysctl({
+      'net.ipv6.conf.default.accept_dad': 0, 'net.ipv6.conf.all.accept_dad': 0, 'net.ipv6.conf.default.disable_ipv6': 0, 'net.ipv6.conf.all.disable_ipv6': 0,
+      'net.ipv6.conf.all.forwarding': ROUTERS6.includes(name) ? 1 : 0,
+    });
+  }
+  for (const {host, device, address} of addresses6()) await netns(host).ip([`addr add ${address} dev ${device} nodad`]);
+  for (const {host, prefix, via} of routes6(podRoutes)) await netns(host).ip([`route add ${prefix} via ${via}`]);
 }
 
 /** Resolves with the number of sessions when every leaf has both spines, the other rack over two next hops and the stubs in its kernel. */

@@ -25,6 +25,8 @@ export interface LabOptions {
   readonly api: 'real' | 'files';
   readonly leaf: 'bird' | 'frr';
   readonly routingMode: RoutingMode;
+  /** Dual stack, and one node of IPv6 alone; only with `api: 'files'`, where the lab itself gives out PodCIDRs. */
+  readonly ipv6?: boolean;
 }
 
 export interface LabPod extends Place {
@@ -32,6 +34,8 @@ export interface LabPod extends Place {
   readonly name: string;
   readonly node: string;
   readonly address: string;
+  /** All, that one first. */
+  readonly addresses: readonly string[];
   readonly labels: Readonly<Record<string, string>>;
 }
 
@@ -76,7 +80,7 @@ export class Lab {
   static async #start(options: LabOptions, run: RunDirectory, say: Progress): Promise<Lab> {
     await recordMachine(run);
     await mountBpfFileSystem();
-    const fabric = await buildFabric({leaf: options.leaf}, run);
+    const fabric = await buildFabric({leaf: options.leaf, ipv6: options.ipv6 === true ? {podRoutes: options.routingMode === 'native'} : null}, run);
     say(`fabric wired: 2 spines, 2 leaves (${options.leaf.toUpperCase()}), 2 racks`);
     let controlPlane: ControlPlane | null = null;
     let client: KubeClient | null = null;
@@ -91,7 +95,7 @@ export class Lab {
     const lab = new Lab(options, {run, fabric, controlPlane, client, say});
     try {
       await lab.#startWorld();
-      if (lab.objects instanceof FolderWriter) await lab.objects.writeCluster();
+      if (lab.objects instanceof FolderWriter) await lab.objects.writeCluster(options.ipv6 === true);
       else await lab.#startKubelets();
       await lab.#startStentor();
       if (lab.objects instanceof FolderWriter) await lab.#startKubelets();
@@ -188,7 +192,7 @@ export class Lab {
 
   #newStentor(routingMode: RoutingMode): Stentor {
     return new Stentor({
-      routingMode, kubeconfig: this.controlPlane === null ? null : this.run.file('kubernetes', 'operator.kubeconfig'), input: this.inputFolder, output: this.outputFolder,
+      routingMode, ipv6: this.options.ipv6 === true, kubeconfig: this.controlPlane === null ? null : this.run.file('kubernetes', 'operator.kubeconfig'), input: this.inputFolder, output: this.outputFolder,
     }, {run: this.run, ctl: this.fabric.ctl, nodes: this.fabric.nodes});
   }
 
@@ -273,7 +277,7 @@ async function clientOf(kubeconfig: string): Promise<KubeClient> {
 function labPod(node: string, sandbox: PodSandbox): readonly LabPod[] {
   if (sandbox.address === null || sandbox.netns === null) return [];
   const {namespace = 'default', name, labels = {}} = sandbox.pod.metadata;
-  return [{namespace, name, node, address: sandbox.address, labels, netnsPath: sandbox.netns.path}];
+  return [{namespace, name, node, address: sandbox.address, addresses: sandbox.addresses, labels, netnsPath: sandbox.netns.path}];
 }
 
 function waitingText(sandboxes: readonly PodSandbox[]): string {

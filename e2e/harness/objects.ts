@@ -7,6 +7,7 @@ import type {KubeObject} from '../../lib/kube/object.js';
 import type {ControlPlane} from './control-plane.js';
 import {parseManifests} from './pod-store.js';
 import {NODES, POD_CIDR} from './topology.js';
+import {podCidrsOf, twin} from './topology6.js';
 
 export interface ObjectName {
   /** As kubectl knows it: `pod`, `ciliumnetworkpolicy`. */
@@ -60,17 +61,18 @@ export class FolderWriter implements ObjectWriter {
   }
 
   /** The objects that a control plane and kubelets would have made: nodes with PodCIDRs, the first namespaces. */
-  async writeCluster(): Promise<void> {
+  async writeCluster(ipv6: boolean): Promise<void> {
     for (const name of ['default', 'kube-system']) {
       this.#write({apiVersion: 'v1', kind: 'Namespace', metadata: {name, labels: {'kubernetes.io/metadata.name': name}}});
     }
     for (const [i, node] of NODES.entries()) {
-      const podCIDR = filesPodCidr(i);
+      const podCIDRs = ipv6 ? podCidrsOf(i, filesPodCidr(i)) : [filesPodCidr(i)];
+      const addresses = [node.address, ...(ipv6 ? [twin(node.address)] : [])].map((address) => ({type: 'InternalIP', address}));
       this.#write({
         apiVersion: 'v1', kind: 'Node',
         metadata: {name: node.name, labels: {'kubernetes.io/hostname': node.name, 'kubernetes.io/os': 'linux', rack: node.rack}},
-        spec: {podCIDR, podCIDRs: [podCIDR]},
-        status: {addresses: [{type: 'InternalIP', address: node.address}, {type: 'Hostname', address: node.name}], conditions: [{type: 'Ready', status: 'True'}]},
+        spec: {podCIDR: podCIDRs[0], podCIDRs},
+        status: {addresses: [...addresses, {type: 'Hostname', address: node.name}], conditions: [{type: 'Ready', status: 'True'}]},
       });
     }
   }

@@ -26,7 +26,7 @@ export class PodSandbox {
   readonly containerId = randomBytes(32).toString('hex');
   readonly #parts: PodParts;
   #netns: Netns | null = null;
-  #address: string | null = null;
+  #addresses: readonly string[] = [];
   #containers: readonly Container[] = [];
   readonly #startedAt = new Date().toISOString();
   #transitions = new Map<string, {readonly status: string; readonly at: string}>();
@@ -43,7 +43,12 @@ export class PodSandbox {
 
   /** Only what the CNI plugin returned (or the node's own address for the host network). */
   get address(): string | null {
-    return this.#address;
+    return this.#addresses[0] ?? null;
+  }
+
+  /** All, as `status.podIPs` has them: IPv4 first where there is one. */
+  get addresses(): readonly string[] {
+    return this.#addresses;
   }
 
   get netns(): Netns | null {
@@ -54,16 +59,16 @@ export class PodSandbox {
   async start(): Promise<void> {
     if (this.pod.spec.hostNetwork === true) {
       this.#netns = this.#parts.node;
-      this.#address = this.#parts.nodeAddress;
+      this.#addresses = [this.#parts.nodeAddress];
     } else {
       const {namespace = 'default', name} = this.pod.metadata;
       this.#netns ??= await Netns.create(this.#parts.run, `pod-${namespace}-${name}-${this.containerId.slice(0, 6)}`);
       const started = performance.now();
       const result = await this.#cni('ADD');
       this.addMs = performance.now() - started;
-      const address = result.ips?.[0]?.address.split('/')[0];
-      if (address === undefined) throw new Error(`the CNI plugin returned no address for ${this.key}`);
-      this.#address = address;
+      const addresses = (result.ips ?? []).map(({address}) => address.split('/')[0] ?? '');
+      if (addresses.length === 0) throw new Error(`the CNI plugin returned no address for ${this.key}`);
+      this.#addresses = [...addresses.filter((address) => !address.includes(':')), ...addresses.filter((address) => address.includes(':'))];
     }
     this.#startContainers();
   }
@@ -110,7 +115,7 @@ export class PodSandbox {
   status(): Readonly<Record<string, unknown>> {
     const {phase} = this;
     const states = this.#containers.map((container) => container.state);
-    const address = this.#address === null ? {} : {podIP: this.#address, podIPs: [{ip: this.#address}]};
+    const address = this.#addresses.length === 0 ? {} : {podIP: this.#addresses[0], podIPs: this.#addresses.map((ip) => ({ip}))};
     return {
       phase, startTime: this.#startedAt, hostIP: this.#parts.nodeAddress, hostIPs: [{ip: this.#parts.nodeAddress}], ...address,
       conditions: this.#conditions(),
@@ -129,7 +134,7 @@ export class PodSandbox {
 
   #conditions(): readonly PodCondition[] {
     const ready = this.ready ? 'True' : 'False';
-    const network = this.#address === null ? 'False' : 'True';
+    const network = this.#addresses.length === 0 ? 'False' : 'True';
     const own: readonly [string, string][] = [['PodReadyToStartContainers', network], ['Initialized', 'True'], ['ContainersReady', ready], ['Ready', ready]];
     const others = (this.pod.status?.conditions ?? []).filter((condition) => own.every(([type]) => type !== condition.type));
     return [...others, ...own.map(([type, status]) => ({type, status, lastTransitionTime: this.#since(type, status)}))];
@@ -153,7 +158,7 @@ export class PodSandbox {
     this.#containers = this.pod.spec.containers.map((spec) => new Container(
       {spec, restartPolicy: this.pod.spec.restartPolicy ?? 'Always'},
       {
-        podNetns: this.#netns?.path ?? '', nodeNetns: this.#parts.node.path, podAddress: this.#address ?? '',
+        podNetns: this.#netns?.path ?? '', nodeNetns: this.#parts.node.path, podAddress: this.#addresses[0] ?? '',
         logFile: this.#parts.run.log(`pod-${namespace}-${name}-${spec.name}`), onChange: this.#parts.onChange,
         onStarted: (pid) => recordProcess(this.#parts.run, pid, `${this.key}/${spec.name}`),
       },

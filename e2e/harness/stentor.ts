@@ -9,11 +9,13 @@ import {ROOT, type RunDirectory} from './run-dir.js';
 import {must, startDaemon, until, type Daemon} from './shell.js';
 import {getJson, getText} from './unix-http.js';
 import {API_ADDRESS, NODES, type NodeSpec} from './topology.js';
+import {NATIVE6} from './topology6.js';
 
 export type RoutingMode = 'native' | 'tunnel';
 
 export interface StentorOptions {
   readonly routingMode: RoutingMode;
+  readonly ipv6: boolean;
   /** Null: the operator reads `input` instead of an API server. */
   readonly kubeconfig: string | null;
   readonly input: string;
@@ -84,7 +86,8 @@ export class Stentor {
     this.#operator = startDaemon({
       name: 'operator', netns: ctl.path, logFile: run.log('operator'),
       command: [NODE, PROGRAMS.operator, ...source, '--listen', `${API_ADDRESS}:${OPERATOR_PORT}`, '--http-listen', this.operatorHttp, '--ca-dir', this.#caDir,
-        '--server-names', OPERATOR_NAME, '--routing-mode', this.options.routingMode, '--ipv4-native-routing-cidr', '10.0.0.0/8', '--cluster-name', 'cilium-bgp'],
+        '--server-names', OPERATOR_NAME, '--routing-mode', this.options.routingMode, '--ipv4-native-routing-cidr', '10.0.0.0/8', '--cluster-name', 'cilium-bgp',
+        ...(this.options.ipv6 ? ['--enable-ipv6', 'true', '--ipv6-native-routing-cidr', NATIVE6] : [])],
     });
     recordProcess(run, this.#operator.pid, 'operator');
     await this.#answers(this.#operator, 'the operator is ready', 30_000, () => getText(this.operatorHttp, '/readyz'));
@@ -152,7 +155,7 @@ export class Stentor {
       '--tls-ca', join(tls, 'ca.crt'), '--tls-cert', join(tls, 'tls.crt'), '--tls-key', join(tls, 'tls.key'),
       '--state-dir', this.stateDir(spec.name), '--bpf-root', this.bpfRoot(spec.name), '--cgroup-root', join(this.#parts.run.cgroupRoot, spec.name),
       '--api-socket', this.agentSocket(spec.name), '--metrics-addr', this.agentMetrics(spec.name), '--gobgpd', tool('gobgpd'),
-      '--bpf-map-profile', 'small',
+      '--bpf-map-profile', 'small', '--enable-ipv6', String(this.options.ipv6),
     ];
   }
 

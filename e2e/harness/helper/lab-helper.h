@@ -5,6 +5,7 @@
 
 #include <netinet/in.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #define MESSAGE_MAX 2048
 
@@ -12,7 +13,20 @@ double now_ms(void);
 void fail(const char *what) __attribute__((noreturn));
 void usage(const char *text) __attribute__((noreturn));
 struct sockaddr_in address_of(const char *ip, const char *port);
-void format_peer(const struct sockaddr_in *peer, char *out, size_t size);
+/* IPv4 is written as such also where the socket is one of IPv6. */
+void format_peer(const struct sockaddr_in6 *peer, char *out, size_t size);
+
+/* An address of either family, as connect and bind take it. */
+struct place {
+	union {
+		struct sockaddr any;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	};
+	socklen_t size;
+};
+
+struct place place_of(const char *ip, const char *port);
 void print_json_string(const char *text, size_t length);
 /* One line of JSON for a probe that has ended. */
 void print_result(const char *result, double ms, const char *reply, size_t length);

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,12 +46,22 @@ struct sockaddr_in address_of(const char *ip, const char *port)
 	return address;
 }
 
-void format_peer(const struct sockaddr_in *peer, char *out, size_t size)
+struct place place_of(const char *ip, const char *port)
 {
-	char ip[INET_ADDRSTRLEN];
+	struct place place = {.v6 = {.sin6_family = AF_INET6, .sin6_port = htons(atoi(port))}, .size = sizeof(place.v6)};
 
-	inet_ntop(AF_INET, &peer->sin_addr, ip, sizeof(ip));
-	snprintf(out, size, "%s %u", ip, ntohs(peer->sin_port));
+	if (inet_pton(AF_INET6, ip, &place.v6.sin6_addr) == 1)
+		return place;
+	return (struct place){.v4 = address_of(ip, port), .size = sizeof(place.v4)};
+}
+
+void format_peer(const struct sockaddr_in6 *peer, char *out, size_t size)
+{
+	bool mapped = IN6_IS_ADDR_V4MAPPED(&peer->sin6_addr);
+	char ip[INET6_ADDRSTRLEN];
+
+	inet_ntop(mapped ? AF_INET : AF_INET6, mapped ? &peer->sin6_addr.s6_addr[12] : &peer->sin6_addr.s6_addr[0], ip, sizeof(ip));
+	snprintf(out, size, "%s %u", ip, ntohs(peer->sin6_port));
 }
 
 void print_json_string(const char *text, size_t length)
@@ -97,12 +108,12 @@ const char *failure_name(int error)
 
 void bind_source(int fd, const char *ip)
 {
-	struct sockaddr_in source;
+	struct place source;
 
 	if (ip == NULL)
 		return;
-	source = address_of(ip, "0");
-	if (bind(fd, (struct sockaddr *)&source, sizeof(source)) < 0)
+	source = place_of(ip, "0");
+	if (bind(fd, &source.any, source.size) < 0)
 		fail("bind");
 }
 

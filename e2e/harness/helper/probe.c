@@ -47,13 +47,13 @@ static int wait_ready(int fd, short events, double deadline)
 	}
 }
 
-static int finish_connect(int fd, const struct sockaddr_in *to, double deadline)
+static int finish_connect(int fd, const struct place *to, double deadline)
 {
 	int error = 0;
 	socklen_t size = sizeof(error);
 
 	set_nonblocking(fd);
-	if (connect(fd, (const struct sockaddr *)to, sizeof(*to)) == 0)
+	if (connect(fd, &to->any, to->size) == 0)
 		return 0;
 	if (errno != EINPROGRESS)
 		return errno;
@@ -92,12 +92,12 @@ int command_connect(int argc, char **argv)
 	ssize_t got = 0;
 	double start = now_ms();
 	int fd, error;
-	struct sockaddr_in to;
+	struct place to;
 
 	if (argc < 3)
 		usage("connect IP PORT TIMEOUT_MS [TEXT|-] [SOURCE_IP]");
-	to = address_of(argv[0], argv[1]);
-	fd = socket(AF_INET, SOCK_STREAM, 0);
+	to = place_of(argv[0], argv[1]);
+	fd = socket(to.any.sa_family, SOCK_STREAM, 0);
 	bind_source(fd, argc > 4 ? argv[4] : NULL);
 	error = finish_connect(fd, &to, start + atof(argv[2]));
 	if (error == 0 && argc > 3 && strcmp(argv[3], "-") != 0)
@@ -112,14 +112,14 @@ int command_udp(int argc, char **argv)
 	ssize_t got = 0;
 	double start = now_ms();
 	int fd, error = 0;
-	struct sockaddr_in to;
+	struct place to;
 
 	if (argc < 4)
 		usage("udp IP PORT TIMEOUT_MS TEXT [SOURCE_IP]");
-	to = address_of(argv[0], argv[1]);
-	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	to = place_of(argv[0], argv[1]);
+	fd = socket(to.any.sa_family, SOCK_DGRAM, 0);
 	bind_source(fd, argc > 4 ? argv[4] : NULL);
-	if (connect(fd, (struct sockaddr *)&to, sizeof(to)) < 0)
+	if (connect(fd, &to.any, to.size) < 0)
 		error = errno;
 	if (error == 0)
 		error = exchange(fd, argv[3], reply, &got, start + atof(argv[2]));
@@ -130,7 +130,7 @@ int command_udp(int argc, char **argv)
 int command_stream(int argc, char **argv)
 {
 	char reply[MESSAGE_MAX], text[32];
-	struct sockaddr_in to;
+	struct place to;
 	double interval, last_reply;
 	unsigned long sent = 0, bytes_sent = 0, bytes_back = 0;
 	int fd, error;
@@ -138,9 +138,9 @@ int command_stream(int argc, char **argv)
 	if (argc < 3)
 		usage("stream IP PORT INTERVAL_MS");
 	stop_on_signal();
-	to = address_of(argv[0], argv[1]);
+	to = place_of(argv[0], argv[1]);
 	interval = atof(argv[2]);
-	fd = socket(AF_INET, SOCK_STREAM, 0);
+	fd = socket(to.any.sa_family, SOCK_STREAM, 0);
 	error = finish_connect(fd, &to, now_ms() + 5000);
 	if (error != 0) {
 		printf("{\"state\":\"%s\"}\n", failure_name(error));

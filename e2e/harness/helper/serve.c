@@ -18,12 +18,12 @@ enum role { LISTENER, DATAGRAM, CONNECTION };
 struct item {
 	int fd;
 	enum role role;
-	struct sockaddr_in peer;
+	struct sockaddr_in6 peer;
 };
 
 static int poller;
 
-static void watch(int fd, enum role role, const struct sockaddr_in *peer)
+static void watch(int fd, enum role role, const struct sockaddr_in6 *peer)
 {
 	struct item *item = calloc(1, sizeof(*item));
 	struct epoll_event event = {.events = EPOLLIN, .data.ptr = item};
@@ -38,7 +38,7 @@ static void watch(int fd, enum role role, const struct sockaddr_in *peer)
 		fail("epoll_ctl");
 }
 
-static size_t answer(const char *request, size_t length, const struct sockaddr_in *peer, char *reply)
+static size_t answer(const char *request, size_t length, const struct sockaddr_in6 *peer, char *reply)
 {
 	char who[64];
 
@@ -57,8 +57,8 @@ static size_t answer(const char *request, size_t length, const struct sockaddr_i
 /* The answer leaves from the address that was asked, also when the host has several. */
 static void on_datagram(int fd)
 {
-	char request[MESSAGE_MAX], reply[MESSAGE_MAX], control[CMSG_SPACE(sizeof(struct in_pktinfo))];
-	struct sockaddr_in peer;
+	char request[MESSAGE_MAX], reply[MESSAGE_MAX], control[CMSG_SPACE(sizeof(struct in6_pktinfo))];
+	struct sockaddr_in6 peer;
 	struct iovec data = {.iov_base = request, .iov_len = sizeof(request)};
 	struct msghdr message = {.msg_name = &peer, .msg_namelen = sizeof(peer), .msg_iov = &data, .msg_iovlen = 1,
 				 .msg_control = control, .msg_controllen = sizeof(control)};
@@ -67,8 +67,8 @@ static void on_datagram(int fd)
 	if (n < 0)
 		return;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(&message); c != NULL; c = CMSG_NXTHDR(&message, c))
-		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO)
-			((struct in_pktinfo *)CMSG_DATA(c))->ipi_ifindex = 0;
+		if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO)
+			((struct in6_pktinfo *)CMSG_DATA(c))->ipi6_ifindex = 0;
 	data = (struct iovec){.iov_base = reply, .iov_len = answer(request, n, &peer, reply)};
 	sendmsg(fd, &message, MSG_DONTWAIT);
 }
@@ -76,7 +76,7 @@ static void on_datagram(int fd)
 static void on_readable(struct item *item)
 {
 	char request[MESSAGE_MAX], reply[MESSAGE_MAX];
-	struct sockaddr_in peer;
+	struct sockaddr_in6 peer;
 	socklen_t size = sizeof(peer);
 	ssize_t n;
 
@@ -104,14 +104,17 @@ static void on_readable(struct item *item)
 
 static void listen_on(int type, const char *port)
 {
-	struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(atoi(port))};
-	int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0), on = 1;
+	struct sockaddr_in6 address = {.sin6_family = AF_INET6, .sin6_port = htons(atoi(port))};
+	int fd = socket(AF_INET6, type | SOCK_CLOEXEC, 0), on = 1, off = 0;
 
 	if (fd < 0)
 		fail("socket");
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (type == SOCK_DGRAM && setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof(on)) < 0)
-		fail("IP_PKTINFO");
+	/* Both families: IPv4 peers have mapped addresses. */
+	if (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof(off)) < 0)
+		fail("IPV6_V6ONLY");
+	if (type == SOCK_DGRAM && setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof(on)) < 0)
+		fail("IPV6_RECVPKTINFO");
 	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		fail("bind");
 	if (type == SOCK_STREAM && listen(fd, 512) < 0)
