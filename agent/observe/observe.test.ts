@@ -73,8 +73,30 @@ describe('packets', () => {
     expect(summarisePacket(packet(17, [1, 2, 3, 4], 5))).toMatchObject({protocol: 17, sourcePort: 0, destinationPort: 0});
   });
 
+  test('IPv6: ports behind extension headers, later fragments, what is cut off', () => {
+    const flow = {source: 'fd00:98::3', destination: 'fd00:98::2'};
+    const header = (protocol: number, ...payload: readonly number[]): Uint8Array => {
+      const bytes = new Uint8Array(54 + payload.length);
+      bytes.set([0x86, 0xdd, 0x60], 12);
+      bytes[20] = protocol;
+      bytes.set([0xfd, 0, 0, 0x98], 22);
+      bytes.set([3, 0xfd, 0, 0, 0x98], 37);
+      bytes.set([2, ...payload], 53);
+      return bytes;
+    };
+    const ports = [0x9c, 0x40, 0, 80];
+    const tcp = {...flow, protocol: 6, sourcePort: 40000, destinationPort: 80, icmpType: null};
+    expect(summarisePacket(header(6, ...ports))).toEqual(tcp);
+    expect(summarisePacket(header(0, 60, 0, 1, 4, 0, 0, 0, 0, 6, 0, 1, 4, 0, 0, 0, 0, ...ports))).toEqual(tcp);
+    expect(summarisePacket(header(44, 6, 0, 0, 1, 0, 0, 0, 9, ...ports))).toEqual(tcp);
+    expect(summarisePacket(header(44, 6, 0, 0, 8, 0, 0, 0, 9, ...ports))).toEqual({...tcp, sourcePort: 0, destinationPort: 0});
+    expect(summarisePacket(header(58, 128, 0))).toMatchObject({...flow, protocol: 58, icmpType: 128});
+    expect(summarisePacket(header(6).subarray(0, 50))).toBeNull();
+  });
+
   test('no bytes whatever make it throw', () => {
-    fc.assert(fc.property(fc.uint8Array({maxLength: 80}), (bytes) => {
+    fc.assert(fc.property(fc.uint8Array({maxLength: 80}), fc.constantFrom(null, 0x0800, 0x86dd), (bytes, type) => {
+      if (type !== null && bytes.length > 15) bytes.set([type >> 8, type & 0xff, type === 0x0800 ? 0x45 : 0x60], 12);
       expect(() => summarisePacket(bytes)).not.toThrow();
     }));
   });

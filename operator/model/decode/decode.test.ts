@@ -29,6 +29,7 @@ describe('Node', () => {
     [{podCIDR: '10.1.0.7/24'}, {}, ['10.1.0.0/24']],
     [{}, {'network.cilium.io/ipv4-pod-cidr': '10.2.0.0/24'}, ['10.2.0.0/24']],
     [{}, {'io.cilium.network.ipv4-pod-cidr': '10.3.0.0/24'}, ['10.3.0.0/24']],
+    [{podCIDR: '10.1.0.0/24'}, {'network.cilium.io/ipv6-pod-cidr': 'fd00:1::/64', 'network.cilium.io/ipv4-pod-cidr': '10.2.0.0/24'}, ['10.1.0.0/24', 'fd00:1::/64']],
     [{podCIDRs: ['nonsense']}, {}, []],
   ])('PodCIDRs of %j with %j', (spec, annotations, expected) => {
     expect(decodeNode(object('n', {spec}, {annotations})).podCidrs).toEqual(expected);

@@ -1,11 +1,13 @@
-// Node → NodeFact. PodCIDRs as the IPAM mode `kubernetes` reads them: spec.podCIDRs, spec.podCIDR, the annotation.
+// Node → NodeFact. PodCIDRs as the IPAM mode `kubernetes` reads them: spec.podCIDRs, else spec.podCIDR and the annotations.
 
 import {formatPrefix, parseAddress, formatAddress, parsePrefix} from '../../../lib/core/ip.js';
 import type {KubeObject} from '../../watch/feed-types.js';
 import type {NodeFact} from '../facts.js';
 import {list, record, stringMap, strings, text} from './json.js';
 
-const CIDR_ANNOTATIONS = ['network.cilium.io/ipv4-pod-cidr', 'io.cilium.network.ipv4-pod-cidr'];
+const IPV4_ANNOTATIONS = ['network.cilium.io/ipv4-pod-cidr', 'io.cilium.network.ipv4-pod-cidr'];
+const IPV6_ANNOTATIONS = ['network.cilium.io/ipv6-pod-cidr', 'io.cilium.network.ipv6-pod-cidr'];
+const CIDR_ANNOTATIONS = [...IPV4_ANNOTATIONS, ...IPV6_ANNOTATIONS];
 const ADDRESS_TYPES = ['InternalIP', 'ExternalIP'];
 
 export function decodeNode(object: KubeObject): NodeFact {
@@ -32,9 +34,13 @@ function nodeAddresses(object: KubeObject): NodeFact['addresses'] {
 function podCidrs(spec: Readonly<Record<string, unknown>>, annotations: Readonly<Record<string, string>>): string[] {
   const written = strings(spec['podCIDRs']);
   const candidates = written.length > 0 ? written
-    : [text(spec['podCIDR']), ...CIDR_ANNOTATIONS.map((key) => annotations[key] ?? '')].filter((item) => item !== '').slice(0, 1);
+    : [firstOf(text(spec['podCIDR']), ...IPV4_ANNOTATIONS.map((key) => annotations[key] ?? '')), firstOf(...IPV6_ANNOTATIONS.map((key) => annotations[key] ?? ''))];
   return candidates.flatMap((item) => {
     const prefix = parsePrefix(item);
     return prefix === null ? [] : [formatPrefix(prefix)];
   });
+}
+
+function firstOf(...texts: readonly string[]): string {
+  return texts.find((item) => item !== '') ?? '';
 }
