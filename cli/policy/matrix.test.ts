@@ -7,6 +7,7 @@ import {join} from 'node:path';
 import {afterAll, describe, expect, test} from '@jest/globals';
 import {coloursOf} from './colours.js';
 import type {Matrix} from './matrix-data.js';
+import {matrixText} from './matrix.js';
 import {POLICY_VERBS} from './verbs.js';
 import {cpuSeconds, SHOP, stentorctl} from './testing/run.js';
 
@@ -41,6 +42,17 @@ describe('matrix', () => {
     expect(Number(size)).toBeGreaterThanOrEqual(8);
     expect(JSON.parse(/const data = (.*);\n/.exec(html)?.[1] ?? '{}')).toMatchObject({reaches: expect.arrayContaining(['none', 'all']) as unknown});
   });
+});
+
+test('a table that is wider than the terminal comes in parts, each with every row', () => {
+  const parties = Array.from({length: 40}, (_, i) => ({name: `p${i}`, namespace: 'n', label: `n: app=a${i}`, pods: [`n/p${i}`]}));
+  const matrix: Matrix = {parties, reaches: ['none', 'all', '80/TCP'], cells: parties.map((_row, y) => parties.map((_column, x) => (x === y ? 2 : (x + y) % 2)))};
+  const plain = coloursOf({width: null}, {});
+  const [whole, parts] = [matrixText(matrix, plain, null), matrixText(matrix, plain, 60)];
+  expect(parts.split('\n').every(({length}) => length <= 60)).toBe(true);
+  const rowsOf = (text: string, row: number): string => text.split('\n').filter((line) => line.startsWith(`${String(row).padStart(2)}  n:`)).map((line) => line.slice(16)).join(' ').replaceAll(/ +/g, ' ').trim();
+  for (const row of [1, 20, 40]) expect(rowsOf(parts, row)).toBe(rowsOf(whole, row));
+  expect(parts.match(/^ 1 {2}n:/gm)).toHaveLength(2);
 });
 
 describe('for people', () => {

@@ -17,23 +17,32 @@ export const matrix: Verb = async (context) => {
   const found = matrixOf(compileWorld(world), options['byPod'] === true);
   if (common.format === 'html') io.out(htmlOf(found));
   else if (common.format === 'svg') io.out(svgOf(found));
-  else if (common.format === 'table' || common.format === 'wide') io.out(matrixText(found, coloursOf(io)));
+  else if (common.format === 'table' || common.format === 'wide') io.out(matrixText(found, coloursOf(io), common.format === 'wide' ? null : io.width));
   else await printValue(io, common.format, found);
   return partial ? EXIT.partial : EXIT.ok;
 };
 
-/** Columns have the numbers of the rows, so that the picture is as narrow as can be; what "some" means stands below. */
-function matrixText({parties, reaches, cells}: Matrix, colours: Colours): string {
+/** Columns have the numbers of the rows; a table that is wider than the terminal comes in parts. What "some" means stands below. */
+export function matrixText({parties, reaches, cells}: Matrix, colours: Colours, terminal: number | null): string {
   const digits = String(parties.length).length;
   const labels = parties.map(({label}, i) => `${String(i + 1).padStart(digits)}  ${label}`);
   const width = Math.max(...labels.map(({length}) => length));
-  const heads = Array.from({length: digits}, (_, line) => `${' '.repeat(width + 2)}${parties.map((_party, i) => String(i + 1).padStart(digits)[line] ?? ' ').join(' ')}\n`);
   const letters = lettersOf(reaches.length - 2);
   const mark = (reach: number): string => (reach < 0 ? ' ' : reach === 0 ? colours.dim('·') : reach === 1 ? colours.good('●') : colours.warn(letters[reach - 2] ?? '◐'));
-  const rows = cells.map((row, y) => `${(labels[y] ?? '').padEnd(width)}  ${row.map(mark).join(' ')}\n`);
+  const part = (first: number, end: number): string => {
+    const numbers = parties.slice(first, end).map((_party, i) => String(first + i + 1).padStart(digits));
+    const heads = Array.from({length: digits}, (_, line) => `${' '.repeat(width + 2)}${numbers.map((number) => number[line] ?? ' ').join(' ')}\n`);
+    const rows = cells.map((row, y) => `${(labels[y] ?? '').padEnd(width)}  ${row.slice(first, end).map(mark).join(' ')}\n`);
+    return `${heads.join('')}${rows.join('')}`;
+  };
+  const columns = terminal === null ? parties.length : Math.max(COLUMNS_MIN, Math.floor((terminal - width - 1) / 2));
+  const parts = Array.from({length: Math.ceil(parties.length / columns)}, (_, i) => part(i * columns, Math.min(parties.length, (i + 1) * columns)));
   const some = letters.length === 0 ? [] : reaches.slice(2).map((text, i) => `  ${letters[i] ?? ''}  ${text}\n`);
-  return `${heads.join('')}${rows.join('')}\nrow sends to column: ● everything  · nothing${letters.length === 0 && reaches.length > 2 ? '  ◐ some ports (-o json names them)' : ''}\n${some.join('')}`;
+  return `${parts.join('\n')}\nrow sends to column: ● everything  · nothing${letters.length === 0 && reaches.length > 2 ? '  ◐ some ports (-o json names them)' : ''}\n${some.join('')}`;
 }
+
+/** On a terminal that has no room beside the names. */
+const COLUMNS_MIN = 10;
 
 /** One letter for each reach, as long as there are letters. */
 function lettersOf(count: number): readonly string[] {
