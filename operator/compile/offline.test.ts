@@ -15,7 +15,11 @@ import {DesiredStore} from '../desired/store.js';
 import {decoders} from '../model/decoders.js';
 import {applyBatch, applyRows, emptyTables, reportKey} from '../model/tables.js';
 import type {Change} from '../watch/feed-types.js';
-import {Compiler} from './graph.js';
+import {PolicyLab} from '../../lib/testing/builders.js';
+import {labSpecOf} from '../../lib/testing/reference-lab.js';
+import {objectsOf} from '../../lib/testing/reference-objects.js';
+import {refWorld, REF_ADDRESSES, type RefWorld} from '../../lib/testing/reference-world.js';
+import {Compiler, type CompileOptions} from './graph.js';
 
 const NODES = ['n0', 'n1', 'n2'];
 const nodeIp = (i: number): string => `10.0.0.${i + 1}`;
@@ -59,27 +63,41 @@ function changesOf(input: Cluster): Change[] {
   ];
 }
 
+/** A pod that its node has reported. */
+interface Reported {
+  readonly namespace: string;
+  readonly name: string;
+  readonly node: string;
+  readonly addresses: readonly string[];
+}
+
+interface Given {
+  readonly changes: readonly Change[];
+  readonly pods: readonly Reported[];
+  /** Where the changes are cut in two, in fifths. */
+  readonly order: number;
+}
+
 /** Compiled as in the operator, in several batches. */
-function online(input: Cluster) {
+function online({changes, pods: reported, order}: Given, more: Pick<CompileOptions, 'enforcement' | 'allowLocalhost'>) {
   const compiler = new Compiler({
-    clusterName: 'default', routingMode: 'native', ipv4NativeRoutingCidr: null, enableIPv4Masquerade: true, tunnelPort: 8472, enforcement: 'default', allowLocalhost: true,
+    clusterName: 'default', routingMode: 'native', ipv4NativeRoutingCidr: null, enableIPv4Masquerade: true, tunnelPort: 8472, ...more,
   });
   const store = new DesiredStore();
   let tables = emptyTables();
-  const put = (changes: readonly Change[]): void => {
-    const applied = applyBatch(tables, {changes, inSync: true, receivedAtMs: 0}, DECODERS);
+  const put = (batch: readonly Change[]): void => {
+    const applied = applyBatch(tables, {changes: batch, inSync: true, receivedAtMs: 0}, DECODERS);
     tables = applied.tables;
     store.apply(compiler.update(tables, applied.changed));
   };
-  const changes = changesOf(input);
-  const cut = Math.floor((changes.length * input.order) / 5);
+  const cut = Math.floor((changes.length * order) / 5);
   put(changes.slice(cut));
   put(changes.slice(0, cut));
   put([...compiler.identities.desired()].map(([name, labels]): Change => ({kind: 'CiliumIdentity', key: name, object: {
     metadata: {name}, 'security-labels': Object.fromEntries(labels.all.map((label) => [`${label.source}:${label.key}`, label.value])),
   }})));
-  const reports = applyRows(tables, 'endpointReports', input.pods.map(({namespace}, i) => [reportKey(`n${i % 3}`, `${namespace}/p${i}`), {
-    node: `n${i % 3}`, namespace, name: `p${i}`, uid: `p${i}`, endpointId: i + 1, addresses: [podIp(i)], containerId: '', state: 'ready',
+  const reports = applyRows(tables, 'endpointReports', reported.map(({namespace, name, node, addresses}, i) => [reportKey(node, `${namespace}/${name}`), {
+    node, namespace, name, uid: tables.pods.get(`${namespace}/${name}`)?.uid ?? '', endpointId: i + 1, addresses, containerId: '', state: 'ready',
   }]));
   tables = reports.tables;
   store.apply(compiler.update(tables, reports.changed));
@@ -159,11 +177,33 @@ function offlineView(compiled: CompiledCluster, node: string): View {
 const OUTSIDE = ['192.0.2.77', '192.0.2.1', '192.0.2.70', '192.0.2.200', '192.0.9.9', '8.8.8.8', '10.98.1.200', nodeIp(0), nodeIp(1), nodeIp(2)];
 const L4: readonly [number, number][] = [[6, 80], [6, 8080], [6, 81], [17, 1500], [17, 2001], [1, 8], [1, 0]];
 
+/** How many questions both were asked; the first one that they answer differently is an error. */
+function agree(store: DesiredStore, compiled: CompiledCluster, reported: readonly Reported[], addresses: readonly string[]): number {
+  let judged = 0;
+  for (const {namespace, name, node} of reported) {
+    const [agent, offline] = [agentView(store.nodeState(node)), offlineView(compiled, node)];
+    const [mine, theirs] = [agent.policyOf(`${namespace}/${name}`), offline.policyOf(`${namespace}/${name}`)];
+    for (const address of addresses) {
+      for (const direction of ['ingress', 'egress'] as const) {
+        for (const [protocol, port] of L4) {
+          const verdict = (view: View, index: PolicyIndex): string => lookup(index, {direction, identity: view.identityAt(address), protocol, port}).verdict;
+          judged++;
+          if (verdict(agent, mine) !== verdict(offline, theirs)) {
+            throw new Error(`${namespace}/${name} ${direction} ${address} ${protocol}/${port}: node ${verdict(agent, mine)}, offline ${verdict(offline, theirs)}`);
+          }
+        }
+      }
+    }
+  }
+  return judged;
+}
+
 describe('offline and online', () => {
   test('give the same verdict for every pod, peer and port', () => {
     let judged = 0;
     fc.assert(fc.property(cluster, (input) => {
-      const {store, numbers, rules} = online(input);
+      const reported = input.pods.map(({namespace}, i): Reported => ({namespace, name: `p${i}`, node: `n${i % 3}`, addresses: [podIp(i)]}));
+      const {store, numbers, rules} = online({changes: changesOf(input), pods: reported, order: input.order}, {enforcement: 'default', allowLocalhost: true});
       const compiled = compileCluster({
         endpoints: input.pods.map(({app, namespace, http}, i) => ({
           namespace, name: `p${i}`, node: `n${i % 3}`, ips: [podIp(i)], namedPorts: http === 0 ? [] : [{name: 'http', protocol: 6, port: http}],
@@ -172,23 +212,25 @@ describe('offline and online', () => {
         hostPods: [], rules, identities: numbers, apiServerAddresses: [input.apiServer],
         nodes: NODES.map((name, i) => ({name, addresses: [nodeIp(i)], podCidrs: [`10.98.${i}.0/24`]})),
       }, {mode: 'default', allowLocalhost: true, routingMode: 'native'});
-      for (const [i, {namespace}] of input.pods.entries()) {
-        const node = `n${i % 3}`;
-        const [agent, offline] = [agentView(store.nodeState(node)), offlineView(compiled, node)];
-        const [mine, theirs] = [agent.policyOf(`${namespace}/p${i}`), offline.policyOf(`${namespace}/p${i}`)];
-        for (const address of [...OUTSIDE, ...input.pods.map((_, k) => podIp(k))]) {
-          for (const direction of ['ingress', 'egress'] as const) {
-            for (const [protocol, port] of L4) {
-              const verdict = (view: View, index: PolicyIndex): string => lookup(index, {direction, identity: view.identityAt(address), protocol, port}).verdict;
-              judged++;
-              if (verdict(agent, mine) !== verdict(offline, theirs)) {
-                throw new Error(`p${i} ${direction} ${address} ${protocol}/${port}: node ${verdict(agent, mine)}, offline ${verdict(offline, theirs)}`);
-              }
-            }
-          }
-        }
-      }
+      judged += agree(store, compiled, reported, [...OUTSIDE, ...reported.flatMap(({addresses}) => addresses)]);
     }), {numRuns: 150});
     expect(judged).toBeGreaterThan(10_000);
   });
+
+  test('in the worlds of the reference, with groups, services and what is refused', () => {
+    let judged = 0;
+    fc.assert(fc.property(refWorld, fc.nat(5), (given, order) => {
+      const world = onePortPerName({...given, ipv6: false});
+      const reported = world.pods.map(({namespace, name, node, ips}): Reported => ({namespace, name, node, addresses: ips.filter((ip) => !ip.includes(':'))}));
+      const {store} = online({changes: objectsOf(world), pods: reported, order}, {enforcement: world.mode, allowLocalhost: world.allowLocalhost});
+      const {compiled} = new PolicyLab({...labSpecOf(world), names: {}});
+      judged += agree(store, compiled, reported, [...REF_ADDRESSES[4], ...reported.flatMap(({addresses}) => addresses)]);
+    }), {numRuns: 100});
+    expect(judged).toBeGreaterThan(10_000);
+  });
 });
+
+/** A name stands for one port of a pod, as in its object. */
+function onePortPerName(world: RefWorld): RefWorld {
+  return {...world, pods: world.pods.map((pod) => ({...pod, ports: pod.ports.filter(({name}, i) => pod.ports.findIndex((port) => port.name === name) === i)}))};
+}
