@@ -1,13 +1,22 @@
 // Content hashes: equal content, equal hash, and nothing else.
 import {describe, expect, test} from '@jest/globals';
 import fc from 'fast-check';
-import {contentHash, valueHash} from './hash.js';
+import {contentHash, readChars, textLanes, valueHash} from './hash.js';
 import {canonicalJson} from './order.js';
 
 const leaf = fc.oneof(fc.constantFrom('', 'a', 'b', 'ab', '1', 'null'), fc.integer({min: -2, max: 3}), fc.constantFrom(0xffffffff, 2 ** 32, 0.5), fc.boolean(), fc.constant(null));
 const {value} = fc.letrec((tie) => ({
   value: fc.oneof({depthSize: 'small'}, leaf, fc.array(tie('value'), {maxLength: 3}), fc.dictionary(fc.constantFrom('a', 'b', 'ab'), fc.oneof(tie('value'), fc.constant(undefined)))),
 }));
+
+test('text in pieces has the hash of the whole', () => {
+  fc.assert(fc.property(fc.array(fc.string(), {maxLength: 4}), (pieces) => {
+    const lanes = textLanes();
+    for (const piece of pieces) readChars(piece, lanes);
+    const hex = [lanes.a, lanes.b].map((lane) => (lane >>> 0).toString(16).padStart(8, '0')).join('');
+    expect(hex).toBe(contentHash(pieces.join('')));
+  }));
+});
 
 describe('valueHash', () => {
   test('tells values apart exactly as their canonical JSON does', () => {

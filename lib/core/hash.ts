@@ -2,22 +2,34 @@
 
 const FNV_PRIME = 0x01000193;
 
+/** Two 32-bit lanes that text, or a value, is read into. */
+export interface Lanes {
+  a: number;
+  b: number;
+}
+
 /** 16 hex digits. Not cryptographic: it names versions of our own values. */
 export function contentHash(text: string): string {
-  let a = 0x811c9dc5;
-  let b = 0xcbf29ce4;
+  const lanes = textLanes();
+  readChars(text, lanes);
+  return hex32(lanes.a) + hex32(lanes.b);
+}
+
+/** What `contentHash` starts from. */
+export function textLanes(): Lanes {
+  return {a: 0x811c9dc5, b: 0xcbf29ce4};
+}
+
+/** Text in pieces is read like the whole. */
+export function readChars(text: string, lanes: Lanes): void {
+  let {a, b} = lanes;
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i);
     a = Math.imul(a ^ unit, FNV_PRIME);
     b = Math.imul(b ^ (unit + 0x9e37), FNV_PRIME) ^ (a >>> 15);
   }
-  return hex32(a) + hex32(b);
-}
-
-/** Two 32-bit lanes that a value is read into. */
-interface Lanes {
-  a: number;
-  b: number;
+  lanes.a = a;
+  lanes.b = b;
 }
 
 /**
@@ -25,7 +37,7 @@ interface Lanes {
  * without their order, undefined ones not at all; a Map is a record.
  */
 export function valueHash(value: unknown): string {
-  const lanes: Lanes = {a: 0x811c9dc5, b: 0xcbf29ce4};
+  const lanes = textLanes();
   readValue(value, lanes);
   return hex32(lanes.a) + hex32(lanes.b);
 }
@@ -67,7 +79,7 @@ function readRecord(members: Iterable<readonly [string, unknown]>, lanes: Lanes)
   let b = 0;
   for (const [key, value] of members) {
     if (value === undefined) continue;
-    const member: Lanes = {a: 0x811c9dc5, b: 0xcbf29ce4};
+    const member = textLanes();
     readText(key, member);
     readValue(value, member);
     a = (a + mixed(member.a)) | 0;
@@ -79,14 +91,7 @@ function readRecord(members: Iterable<readonly [string, unknown]>, lanes: Lanes)
 }
 
 function readText(text: string, lanes: Lanes): void {
-  let {a, b} = lanes;
-  for (let i = 0; i < text.length; i++) {
-    const unit = text.charCodeAt(i);
-    a = Math.imul(a ^ unit, FNV_PRIME);
-    b = Math.imul(b ^ (unit + 0x9e37), FNV_PRIME) ^ (a >>> 15);
-  }
-  lanes.a = a;
-  lanes.b = b;
+  readChars(text, lanes);
   readWord(text.length, lanes);
 }
 

@@ -1,6 +1,6 @@
 // NodeState × NodeState → Delta, and back. Versions are content hashes: equal content is never sent again.
 
-import {contentHash, valueHash} from '../core/hash.js';
+import {readChars, textLanes, valueHash} from '../core/hash.js';
 import type {Delta, NodeState, Resource, ResourceKind, ResourceName, ResourceTypes} from './node-state.js';
 import {resourceId} from './node-state.js';
 import {compareForAdd, compareForRemove} from './order.js';
@@ -78,10 +78,16 @@ export class StateDigest {
     return sum;
   }
 
-  #mix(item: ResourceName & {readonly version: string}, sign: 1 | -1): void {
-    const hash = contentHash(`${resourceId(item)}=${item.version}`);
-    this.#high = (this.#high + sign * Number.parseInt(hash.slice(0, 8), 16)) >>> 0;
-    this.#low = (this.#low + sign * Number.parseInt(hash.slice(8), 16)) >>> 0;
+  /** The hash of `kind/key=version`. */
+  #mix({kind, key, version}: ResourceName & {readonly version: string}, sign: 1 | -1): void {
+    const lanes = textLanes();
+    readChars(kind, lanes);
+    readChars('/', lanes);
+    readChars(key, lanes);
+    readChars('=', lanes);
+    readChars(version, lanes);
+    this.#high = (this.#high + sign * (lanes.a >>> 0)) >>> 0;
+    this.#low = (this.#low + sign * (lanes.b >>> 0)) >>> 0;
   }
 }
 
