@@ -128,7 +128,7 @@ export function mapSizesOf(config: AgentConfig): MapSizes {
   const profile: MapSizes = config['bpf-map-profile'] === 'small' ? SMALL_SIZES : {};
   const given: MapSizes = {
     cilium_ipcache: config['bpf-ipcache-max'], cilium_lxc: config['bpf-lxc-max'], cilium_ipmasq_v4: config['bpf-ipmasq-max'],
-    cilium_announced_v4: config['bpf-announced-max'],
+    cilium_announced_v4: config['bpf-announced-max'], cilium_announced_v6: config['bpf-announced-max'],
     cilium_ct4_global: config['bpf-ct-global-tcp-max'], cilium_ct_any4_global: config['bpf-ct-global-any-max'],
     cilium_snat_v4_external: config['bpf-nat-global-max'], cilium_ipv4_frag_datagrams: config['bpf-fragments-map-max'],
     cilium_events: config['bpf-events-bytes'],

@@ -57,7 +57,7 @@ export interface ApplyRound {
   readonly retryAtMs: number | null;
 }
 
-const RECONCILED_MAPS: readonly ReconciledMap[] = ['cilium_runtime_config', 'cilium_ep_config', 'cilium_ipcache', 'cilium_ipmasq_v4', 'cilium_ipmasq_v6', 'cilium_announced_v4', 'cilium_lxc', 'cilium_if_to_ep'];
+const RECONCILED_MAPS: readonly ReconciledMap[] = ['cilium_runtime_config', 'cilium_ep_config', 'cilium_ipcache', 'cilium_ipmasq_v4', 'cilium_ipmasq_v6', 'cilium_announced_v4', 'cilium_announced_v6', 'cilium_lxc', 'cilium_if_to_ep'];
 
 /** A retry that was due in this round and not made (no prune yet) does not spin. */
 const RETRY_PAUSE_MS = 10;

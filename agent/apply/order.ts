@@ -5,7 +5,7 @@
  * talk, and the policy of an endpoint before packets can be delivered to it.
  */
 export const STAGES = [
-  'cilium_runtime_config', 'cilium_ep_config', 'cilium_ipcache', 'cilium_ipmasq_v4', 'cilium_ipmasq_v6', 'cilium_announced_v4', 'cilium_policy', 'cilium_lxc', 'cilium_if_to_ep',
+  'cilium_runtime_config', 'cilium_ep_config', 'cilium_ipcache', 'cilium_ipmasq_v4', 'cilium_ipmasq_v6', 'cilium_announced_v4', 'cilium_announced_v6', 'cilium_policy', 'cilium_lxc', 'cilium_if_to_ep',
   'links', 'sysctls', 'programs', 'attachments', 'routes',
 ] as const;
 

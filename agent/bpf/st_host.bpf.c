@@ -149,16 +149,11 @@ static __noinline int ipv6_to_netdev(struct __sk_buff *skb, struct packet *p)
 	return masquerade6(skb, p, &addr);
 }
 
-/*
- * From the wire back to the wire, for an address that this node announces: nothing here has served it (who does gives the packet another
- * destination), and the router would send it here again. What did not come from the wire pays one comparison.
- */
-static __always_inline int drop_unserved(struct __sk_buff *skb, struct packet *p)
+static __always_inline int ipv4_drop_unserved(struct __sk_buff *skb, struct packet *p)
 {
 	struct ipmasq_key key = {.prefixlen = 32};
 
-	if (!skb->ingress_ifindex || skb->protocol != bpf_htons(ETH_P_IP) || !device_ipv4(skb->ingress_ifindex) ||
-	    parse_ipv4(skb, p) < 0)
+	if (parse_ipv4(skb, p) < 0)
 		return TC_ACT_OK;
 	key.addr = p->tuple.daddr;
 	if (!bpf_map_lookup_elem(&cilium_announced_v4, &key))
@@ -166,6 +161,40 @@ static __always_inline int drop_unserved(struct __sk_buff *skb, struct packet *p
 	p->src_id = identity_of(lookup_ipcache(p->tuple.saddr));
 	parse_l4(skb, p); /* for the event: without ports it is dropped as well */
 	return DROP(p, DROP_NO_SERVICE);
+}
+
+static __noinline int ipv6_drop_unserved(struct __sk_buff *skb, struct packet *p)
+{
+	struct ipmasq6_key key = {.prefixlen = 128};
+	struct fragment6 fragment = {};
+	STACK_TUPLE6(tuple);
+
+	if (parse_ipv6(skb, p, &tuple, &fragment) < 0)
+		return TC_ACT_OK;
+	__builtin_memcpy(&key.addr, &tuple.daddr, sizeof(key.addr));
+	if (!bpf_map_lookup_elem(&cilium_announced_v6, &key))
+		return TC_ACT_OK;
+	p->src_id = identity_of(lookup_ipcache6(&tuple.saddr));
+	parse_l4_6(skb, p, &tuple, &fragment);
+	return DROP(p, DROP_NO_SERVICE);
+}
+
+/*
+ * From the wire back to the wire, for an address that this node announces: nothing here has served it (who does gives the packet another
+ * destination), and the router would send it here again. What did not come from the wire pays one comparison.
+ */
+static __always_inline int drop_unserved(struct __sk_buff *skb, struct packet *p)
+{
+	if (!skb->ingress_ifindex || !device_ipv4(skb->ingress_ifindex))
+		return TC_ACT_OK;
+	switch (skb->protocol) {
+	case bpf_htons(ETH_P_IP):
+		return ipv4_drop_unserved(skb, p);
+	case bpf_htons(ETH_P_IPV6):
+		return config_ipv6 ? ipv6_drop_unserved(skb, p) : TC_ACT_OK;
+	default:
+		return TC_ACT_OK;
+	}
 }
 
 static __always_inline int to_netdev(struct __sk_buff *skb, struct packet *p)

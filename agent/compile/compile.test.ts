@@ -10,7 +10,7 @@ import {endpointConfigCodec, ifToEndpointCodec, lxcCodec} from '../maps/endpoint
 import {ipcacheCodec} from '../maps/ipcache.js';
 import type {MapCodec} from '../maps/layout.js';
 import type {Advertisement} from '../../lib/domain/bgp.js';
-import {announcedCodec, ipmasq6Codec, ipmasqCodec} from '../maps/masq.js';
+import {announced6Codec, announcedCodec, ipmasq6Codec, ipmasqCodec} from '../maps/masq.js';
 import {decodePolicyKey, decodePolicyValue} from '../maps/policy.js';
 import type {LocalEndpoint, LocalFacts} from '../model/local.js';
 import {NO_LOCAL_IDENTITIES} from '../model/local-identities.js';
@@ -197,7 +197,8 @@ describe('compileNode', () => {
     const {kernel} = compiled(tablesOf([resource('speaker', 'speaker', speaker)]));
     expect(decoded(kernel, 'cilium_announced_v4', announcedCodec).map(([prefix]) => prefix)).toEqual(['10.20.10.1/32']);
     const held = compiled(tablesOf([resource('speaker', 'speaker', {...speaker, instances: [], holds: [{instance: null, peer: null, reason: 'broken'}]})])).kernel;
-    expect(held.holds).toEqual([{map: 'cilium_announced_v4', reason: 'broken'}]);
+    expect(decoded(kernel, 'cilium_announced_v6', announced6Codec).map(([prefix]) => prefix)).toEqual(['2001:db8::1/128']);
+    expect(held.holds).toEqual(['cilium_announced_v4', 'cilium_announced_v6'].map((map) => ({map, reason: 'broken'})));
   });
 
   test('devices, routes and programs by routing mode', () => {

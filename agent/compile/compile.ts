@@ -29,7 +29,7 @@ export interface Compiled {
 }
 
 const MASQUERADE_MAPS: readonly ReconciledMap[] = ['cilium_ipmasq_v4', 'cilium_ipmasq_v6'];
-const ANNOUNCED_MAPS: readonly ReconciledMap[] = ['cilium_announced_v4'];
+const ANNOUNCED_MAPS: readonly ReconciledMap[] = ['cilium_announced_v4', 'cilium_announced_v6'];
 const NO_SPEAKER: Speaker = {instances: [], source: null};
 
 /** What earlier runs made, so that a run costs what changed. Holds values only: a new one gives the same results. */
@@ -67,10 +67,10 @@ export function compileNode(tables: NodeTables, facts: LocalFacts, options: Comp
   for (const each of [memo.ipcache, memo.endpoints, memo.masquerade, memo.announced, memo.policies, memo.devices]) each.sweep();
   return {
     kernel: {
-      maps: new Map<keyof EndpointMaps | 'cilium_ipcache' | 'cilium_ipmasq_v4' | 'cilium_ipmasq_v6' | 'cilium_announced_v4' | 'cilium_runtime_config', MapContent>([
+      maps: new Map<keyof EndpointMaps | 'cilium_ipcache' | 'cilium_ipmasq_v4' | 'cilium_ipmasq_v6' | 'cilium_announced_v4' | 'cilium_announced_v6' | 'cilium_runtime_config', MapContent>([
         ['cilium_ipcache', ipcache], ['cilium_lxc', endpoints.cilium_lxc], ['cilium_ep_config', endpoints.cilium_ep_config],
         ['cilium_if_to_ep', endpoints.cilium_if_to_ep], ['cilium_ipmasq_v4', masquerade.content], ['cilium_ipmasq_v6', masquerade.content6],
-        ['cilium_announced_v4', announced.content], ['cilium_runtime_config', runtimeConfig],
+        ['cilium_announced_v4', announced.content], ['cilium_announced_v6', announced.content6], ['cilium_runtime_config', runtimeConfig],
       ]),
       policySlots: policy.slots,
       ...devices,

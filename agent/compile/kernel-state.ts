@@ -4,7 +4,7 @@ import type {Speaker} from '../../lib/domain/bgp.js';
 import type {ResourceName} from '../../lib/desired/node-state.js';
 
 /** Cilium's map names, as pinned. */
-export type ReconciledMap = 'cilium_ipcache' | 'cilium_lxc' | 'cilium_ipmasq_v4' | 'cilium_ipmasq_v6' | 'cilium_announced_v4' | 'cilium_ep_config' | 'cilium_if_to_ep' | 'cilium_runtime_config';
+export type ReconciledMap = 'cilium_ipcache' | 'cilium_lxc' | 'cilium_ipmasq_v4' | 'cilium_ipmasq_v6' | 'cilium_announced_v4' | 'cilium_announced_v6' | 'cilium_ep_config' | 'cilium_if_to_ep' | 'cilium_runtime_config';
 
 /** Bytes as the map holds them. `because` names the resources to blame when it cannot be written. */
 export interface MapEntry {

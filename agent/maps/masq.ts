@@ -1,5 +1,5 @@
-// Sets of prefixes. cilium_ipmasq_v4, cilium_ipmasq_v6: destinations that are not masqueraded; cilium_announced_v4: addresses of Services that
-// this node announces. Twins in agent/bpf/lib/maps.h and maps6.h.
+// Sets of prefixes. cilium_ipmasq_v4, cilium_ipmasq_v6: destinations that are not masqueraded; cilium_announced_v4, cilium_announced_v6: addresses
+// of Services that this node announces. Twins in agent/bpf/lib/maps.h and maps6.h.
 
 import {formatAddress, parsePrefix} from '../../lib/core/ip.js';
 import type {Family} from '../../lib/core/ip.js';
@@ -39,4 +39,5 @@ function codecOf(map: string, keyStruct: KeyStruct, family: Family): MapCodec<st
 
 export const ipmasqCodec = codecOf('cilium_ipmasq_v4', IPMASQ_KEY, 4);
 export const announcedCodec = codecOf('cilium_announced_v4', IPMASQ_KEY, 4);
+export const announced6Codec = codecOf('cilium_announced_v6', IPMASQ_KEY6, 6);
 export const ipmasq6Codec = codecOf('cilium_ipmasq_v6', IPMASQ_KEY6, 6);

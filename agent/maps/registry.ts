@@ -40,6 +40,7 @@ const DEFINITIONS = [
   lpm('cilium_ipmasq_v4', 8, 1, 16_384),
   lpm('cilium_ipmasq_v6', 20, 1, 16_384),
   lpm('cilium_announced_v4', 8, 1, 65_536),
+  lpm('cilium_announced_v6', 20, 1, 65_536),
   map('cilium_ipv4_frag_datagrams', 'lru_hash', {keySize: 12, valueSize: 4, maxEntries: 8_192}),
   map('cilium_ipv6_frag_datagrams', 'lru_hash', {keySize: 40, valueSize: 4, maxEntries: 8_192}),
   map('cilium_routes_v4', 'percpu_array', {keySize: 4, valueSize: 32, maxEntries: 1024}),
@@ -52,7 +53,7 @@ const DEFINITIONS = [
 export type MapName =
   | 'cilium_ipcache' | 'cilium_lxc' | 'cilium_policy' | 'cilium_ep_config' | 'cilium_if_to_ep' | 'cilium_ct4_global'
   | 'cilium_ct_any4_global' | 'cilium_snat_v4_external' | 'cilium_snat_v4_alloc_retries' | 'cilium_ipmasq_v4'
-  | 'cilium_ct6_global' | 'cilium_ct_any6_global' | 'cilium_snat_v6_external' | 'cilium_snat_v6_alloc_retries' | 'cilium_ipmasq_v6' | 'cilium_announced_v4'
+  | 'cilium_ct6_global' | 'cilium_ct_any6_global' | 'cilium_snat_v6_external' | 'cilium_snat_v6_alloc_retries' | 'cilium_ipmasq_v6' | 'cilium_announced_v4' | 'cilium_announced_v6'
   | 'cilium_ipv4_frag_datagrams' | 'cilium_ipv6_frag_datagrams' | 'cilium_routes_v4' | 'cilium_metrics' | 'cilium_events' | 'cilium_events_lost' | 'cilium_runtime_config';
 
 /** In creation order; all are pinned by name. */

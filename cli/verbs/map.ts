@@ -5,7 +5,7 @@ import {endpointConfigCodec, ifToEndpointCodec, lxcCodec} from '../../agent/maps
 import {fragment6Codec, fragmentCodec} from '../../agent/maps/frag.js';
 import {ipcacheCodec} from '../../agent/maps/ipcache.js';
 import type {MapCodec} from '../../agent/maps/layout.js';
-import {announcedCodec, ipmasq6Codec, ipmasqCodec} from '../../agent/maps/masq.js';
+import {announced6Codec, announcedCodec, ipmasq6Codec, ipmasqCodec} from '../../agent/maps/masq.js';
 import {metricsCodec} from '../../agent/maps/metrics.js';
 import {snat6Codec, snatCodec} from '../../agent/maps/nat.js';
 import {policySlotCodec} from '../../agent/maps/policy.js';
@@ -24,7 +24,7 @@ interface Row {
 const READERS: ReadonlyMap<string, (bpfRoot: string) => readonly Row[]> = new Map([
   reader(ipcacheCodec), reader(lxcCodec), reader(endpointConfigCodec, (value) => value !== null), reader(ifToEndpointCodec), reader(ctTcpCodec), reader(ctAnyCodec),
   reader(ctTcp6Codec), reader(ctAny6Codec), reader(snat6Codec), reader(ipmasq6Codec), reader(fragment6Codec),
-  reader(snatCodec), reader(ipmasqCodec), reader(announcedCodec), reader(metricsCodec), reader(fragmentCodec), reader(policySlotCodec, (value) => value !== 0), reader(runtimeConfigCodec),
+  reader(snatCodec), reader(ipmasqCodec), reader(announcedCodec), reader(announced6Codec), reader(metricsCodec), reader(fragmentCodec), reader(policySlotCodec, (value) => value !== 0), reader(runtimeConfigCodec),
 ]);
 
 /** `worth`: slots of an array that hold something. */

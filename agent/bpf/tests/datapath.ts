@@ -15,7 +15,7 @@ import {decodeEvent} from '../../maps/events.js';
 import type {DatapathEvent} from '../../maps/events.js';
 import {ipcacheCodec} from '../../maps/ipcache.js';
 import type {MapCodec} from '../../maps/layout.js';
-import {announcedCodec, ipmasq6Codec, ipmasqCodec} from '../../maps/masq.js';
+import {announced6Codec, announcedCodec, ipmasq6Codec, ipmasqCodec} from '../../maps/masq.js';
 import {metricsCodec} from '../../maps/metrics.js';
 import {snat6Codec, snatCodec} from '../../maps/nat.js';
 import {allowAll, encodePolicyKey, encodePolicyValue, POLICY_ENTRY, policySlotCodec} from '../../maps/policy.js';
@@ -177,7 +177,7 @@ export class Datapath {
   }
 
   announced(...prefixes: readonly string[]): void {
-    for (const prefix of prefixes) this.put(announcedCodec, prefix, null);
+    for (const prefix of prefixes) this.put(prefix.includes(':') ? announced6Codec : announcedCodec, prefix, null);
   }
 
   /** Replaces what the endpoint's slot points to. `open`: both directions without enforcement. */

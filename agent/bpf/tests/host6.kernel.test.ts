@@ -2,7 +2,7 @@ import {afterAll, beforeEach, describe, expect, test} from '@jest/globals';
 
 import type {ProgramConfig} from '../../maps/program-config.js';
 import type {Datapath, Outcome} from './datapath.js';
-import {REMOTE} from './datapath.js';
+import {LO, REMOTE} from './datapath.js';
 import {echo6, icmp6, icmp6Message, neighbour, padding, parse6, rawIp6, routing, tcp6, udp6} from './packets6.js';
 import {MACS, tcp, TCP_FLAGS} from './packets.js';
 import {A, B, closeAll, dualStack, NODE6, REMOTE6, ROUTER6, WORLD6} from './world6.js';
@@ -34,6 +34,23 @@ const stack = (outcome: Outcome, packet: Uint8Array): void => {
   expect(outcome).toMatchObject({verdict: 'pass', action: 'none', reason: null});
   expect(outcome.packet).toEqual(packet);
 };
+
+describe('announced addresses of Services that nothing here serves', () => {
+  const VIP = '2001:db8:20::1';
+  const UPLINK = {ingressIfindex: LO};
+  const to = (destination: string, source = WORLD6): Uint8Array => tcp6({source, destination, sourcePort: 50_000, destinationPort: 80}, SYN);
+  beforeEach(() => d.announced(`${VIP}/128`, '2001:db8:21::/64'));
+
+  test.each([VIP, '2001:db8:21::77'])('from the wire to %s: not back to the wire, and counted', (address) => {
+    expectDrop(d.run('cil_to_netdev', to(address), UPLINK), 158, 2);
+  });
+
+  test.each([
+    ['to an address that is not announced', to('2001:db8:20::2'), UPLINK],
+    ['from this node itself', to(VIP, NODE6), {}],
+    ['what somebody served: it has another destination now', to(REMOTE6.ip), UPLINK],
+  ])('%s: the way is free', (_what, packet, context) => stack(d.run('cil_to_netdev', packet, context), packet));
+});
 
 describe('from the wire', () => {
   const arrive = (packet: Uint8Array): Outcome => d.run('cil_from_netdev', packet);
