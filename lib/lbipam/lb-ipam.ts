@@ -234,7 +234,7 @@ export class LbIpam {
   #whyNotKept(service: ExposedService, address: string): string | null {
     for (const key of this.#given.of(address)) {
       const other = this.#services.get(key);
-      if (other === undefined || other === service || key === keyOf(service)) continue;
+      if (other === undefined || key === keyOf(service)) continue;
       const why = whyNotShared(service, other);
       if (why !== null) return why;
     }

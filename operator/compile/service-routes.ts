@@ -31,6 +31,8 @@ export class ServiceRoutes implements RouteSource {
   readonly #offers = new Map<string, Offer>();
   /** What was asked for since the BGP objects changed last. */
   readonly #selections = new Map<string, Selected>();
+  /** By slice: one that is gone does not say whose it was. */
+  readonly #serviceOf = new Map<string, string>();
   #ranges: readonly AddressRange[] = [];
   #podIpPools: Tables['podIpPools'] | null = null;
   #ciliumNodes: Tables['ciliumNodes'] | null = null;
@@ -47,7 +49,7 @@ export class ServiceRoutes implements RouteSource {
       all = true;
       for (const selected of this.#selections.values()) selected.content = null;
     }
-    for (const key of changedServices(tables, changed)) {
+    for (const key of this.#changedServices(tables, changed)) {
       const before = this.#offers.get(key);
       const after = offerOf(tables, key);
       if (after === undefined) this.#offers.delete(key);
@@ -82,6 +84,20 @@ export class ServiceRoutes implements RouteSource {
       const fact = this.#podIpPools?.get(pool);
       return fact === undefined || !matches(selector, fact.labels) ? [] : [{prefix, origin: fact.ref, from: 'CiliumPodIPPool', labels: fact.labels}];
     }).sort((a, b) => compareStrings(a.prefix, b.prefix));
+  }
+
+  #changedServices(tables: Tables, changed: ChangedKeys): ReadonlySet<string> {
+    const keys = new Set(changed.exposedServices);
+    for (const slice of changed.backends ?? []) {
+      const [before, after] = [this.#serviceOf.get(slice), tables.backends.get(slice)?.service];
+      if (before !== undefined) keys.add(before);
+      if (after === undefined) this.#serviceOf.delete(slice);
+      else {
+        keys.add(after);
+        this.#serviceOf.set(slice, after);
+      }
+    }
+    return keys;
   }
 
   /** True when somebody has asked for one of the two. */
@@ -121,17 +137,6 @@ export class ServiceRoutes implements RouteSource {
     const value = numberOf(address);
     return this.#ranges.find((range) => holds(range, family, value))?.pool.labels ?? null;
   }
-}
-
-function changedServices(tables: Tables, changed: ChangedKeys): ReadonlySet<string> {
-  const keys = new Set(changed.exposedServices);
-  // A slice that is gone does not say whose it was.
-  for (const key of changed.backends ?? []) {
-    const service = tables.backends.get(key)?.service;
-    if (service !== undefined) keys.add(service);
-    else return new Set([...keys, ...tables.exposedServices.keys()]);
-  }
-  return keys;
 }
 
 function offerOf(tables: Tables, key: string): Offer | undefined {
