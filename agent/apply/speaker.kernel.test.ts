@@ -324,6 +324,25 @@ describe('speaker', () => {
     await until('both sessions', 10_000, () => established('10.1.5.1', '10.1.6.2'));
   }, 30_000);
 
+  test('a hold outlives the agent and gobgpd: both come back, and with them what was said', async () => {
+    expect(await session.set(speaker([INTERNAL, EXTERNAL], [advertise('10.98.0.0/24')]))).toEqual([]);
+    await until('both sessions', 15_000, () => established('10.1.5.1', '10.1.6.2'));
+    const held: Speaker = {instances: [], source: origin, holds: [{instance: null, peer: null, reason: 'the policy is broken'}]};
+    const said = birdc('show', 'protocols', 'inside');
+    expect((await session.set(held)).map(({code, message}) => `${code} ${message}`)).toEqual(['BGP_HELD the policy is broken']);
+    expect([await established('10.1.5.1', '10.1.6.2'), birdc('show', 'protocols', 'inside')]).toEqual([true, said]);
+    session.close();
+    for (const pid of gobgpds()) process.kill(pid, 'SIGKILL');
+    const next = new SpeakerSession({directory, command: COMMAND}, {clock: realClock, log: silentLog});
+    try {
+      expect((await next.set(held)).map(({code}) => code)).toEqual(['BGP_HELD']);
+      await until('the sessions again', 15_000, () => ['inside', 'outside'].every((one) => birdc('show', 'protocols', one).includes('Established')));
+      await until('the route', 3000, () => routes().includes('10.98.0.0/24'));
+    } finally {
+      next.close();
+    }
+  }, 60_000);
+
   test('removing a peer ends its session alone; removing the instance withdraws all and leaves no process', async () => {
     expect(await session.set(speaker([INTERNAL], [advertise('10.98.0.0/24')]))).toEqual([]);
     await until('BIRD sees it', 3000, () => !birdc('show', 'protocols', 'outside').includes('Established'));
