@@ -65,7 +65,10 @@ export class Endpoints {
     }
     for (const report of changed.endpointReports ?? []) this.#lookAt(tables, podOfReport(report), looked);
     for (const key of changed.endpoints ?? []) this.#lookAt(tables, key, looked);
-    for (const node of changed.nodes ?? []) for (const key of tables.pods.keysBy('node', node)) this.#lookAt(tables, key, looked);
+    // Whose CiliumEndpoint is believed depends on the node's addresses.
+    for (const node of tables.endpoints.size === 0 ? [] : changed.nodes ?? []) {
+      for (const key of tables.pods.keysBy('node', node)) this.#lookAt(tables, key, looked);
+    }
     const changes: EndpointChange[] = [];
     for (const record of looked) {
       const {before = null, endpoint: after} = record;

@@ -13,6 +13,7 @@ import {Compiler, type CompileOptions} from './graph.js';
 const DECODERS = decoders({clusterName: 'default', masquerade: {namespace: 'kube-system', name: 'ip-masq-agent'}, invalidPolicy: 'isolate'});
 const NODES = ['a', 'b', 'c'];
 const APPS = ['web', 'db'];
+const OWNER = {ownerReferences: [{kind: 'Pod', uid: '1'}]};
 const TEAMS = [null, 'blue'];
 
 interface State {
@@ -25,6 +26,8 @@ const node = fc.constantFrom(null, '10.98.0.0/24', '10.98.0.0/24', '10.98.7.0/24
 const pod = fc.option(fc.record({
   node: fc.constantFrom('a', 'a', 'b', 'c', ''), app: fc.constantFrom(...APPS), namespace: fc.constantFrom('x', 'x', 'y'), uid: fc.constantFrom('1', '2'),
   kind: fc.constantFrom('plain', 'plain', 'plain', 'host', 'ended'), port: fc.constantFrom(0, 80, 8080),
+  /** The address of the node that a CiliumEndpoint of an earlier life names. */
+  restored: fc.constantFrom(null, null, '10.1.0.1', '10.1.0.2'),
   /** Where an agent says that it is, at which address; addresses may be those of others. */
   report: fc.option(fc.record({node: fc.constantFrom('a', 'a', 'b'), address: fc.constantFrom('10.98.0.5', '10.98.0.6', '10.98.7.5'), state: fc.constantFrom('ready', 'ready', 'disconnected')}), {nil: null}),
 }), {nil: null});
@@ -64,6 +67,12 @@ function stateOf({nodes, pods, policies, teams, identities, apiServer, offices, 
       metadata: {name: `p${i}`, namespace: one.namespace, uid: one.uid, labels: {app: one.app}},
       spec: {nodeName: one.node, hostNetwork: one.kind === 'host', containers: [{name: 'c', ports}]}, status: {phase: one.kind === 'ended' ? 'Succeeded' : 'Running'},
     });
+    if (one.restored !== null) {
+      put('CiliumEndpoint', {
+        metadata: {name: `p${i}`, namespace: one.namespace, uid: `cep${i}`, ...OWNER},
+        status: {id: 9, state: 'ready', networking: {node: one.restored, addressing: [{ipv4: '10.98.0.9'}]}},
+      });
+    }
     const {report} = one;
     if (report !== null) {
       reports.set(reportKey(report.node, `${one.namespace}/p${i}`), {
