@@ -8,6 +8,7 @@ import {startRelay} from './relay.js';
 import type {RunDirectory} from './run-dir.js';
 import {must, startDaemon, until, type Daemon} from './shell.js';
 import {API_ADDRESS, API_PORT, FIRST_SERVICE_ADDRESS, POD_CIDR, SERVICE_CIDR} from './topology.js';
+import {POD_CIDR6} from './topology6.js';
 
 const ETCD = 'http://127.0.0.1:2379';
 const ETCD_PEER = 'http://127.0.0.1:2380';
@@ -30,11 +31,14 @@ export interface ApiUser {
 export class ControlPlane {
   readonly #run: RunDirectory;
   readonly #netns: Netns;
+  readonly #ipv6: boolean;
   readonly authority: CertificateAuthority;
   #daemons = new Map<string, Daemon>();
   #relayPort = 0;
 
-  constructor(parts: {readonly run: RunDirectory; readonly netns: Netns}) {
+  /** `ipv6`: nodes get a PodCIDR of each family. */
+  constructor(options: {readonly ipv6: boolean}, parts: {readonly run: RunDirectory; readonly netns: Netns}) {
+    this.#ipv6 = options.ipv6;
     this.#run = parts.run;
     this.#netns = parts.netns;
     this.authority = new CertificateAuthority(parts.run.folder('kubernetes'));
@@ -138,10 +142,12 @@ export class ControlPlane {
   }
 
   #controllerManagerFlags(): readonly string[] {
+    const podCidrs = this.#ipv6 ? [`--cluster-cidr=${POD_CIDR},${POD_CIDR6}`, '--node-cidr-mask-size-ipv4=24', '--node-cidr-mask-size-ipv6=64']
+      : [`--cluster-cidr=${POD_CIDR}`, '--node-cidr-mask-size=24'];
     return [
       `--kubeconfig=${this.#controllerConfig('kube-controller-manager')}`, '--leader-elect=false', '--secure-port=0', '--profiling=false',
       '--kube-api-qps=500', '--kube-api-burst=1000', `--root-ca-file=${this.authority.certificate}`,
-      '--allocate-node-cidrs=true', `--cluster-cidr=${POD_CIDR}`, '--node-cidr-mask-size=24', `--controllers=${CONTROLLERS.join(',')}`,
+      '--allocate-node-cidrs=true', ...podCidrs, `--controllers=${CONTROLLERS.join(',')}`,
     ];
   }
 }

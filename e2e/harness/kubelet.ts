@@ -20,6 +20,8 @@ export interface KubeletParts {
   readonly store: PodStore;
   /** Null without an API server. */
   readonly client: KubeClient | null;
+  /** InternalIPs, that of `spec` first. */
+  readonly addresses: readonly string[];
 }
 
 const LEASE_SECONDS = 40;
@@ -173,7 +175,7 @@ export class Kubelet {
     const condition = (type: string, status: string, reason: string): object => ({type, status, reason, message: reason, lastHeartbeatTime: now, lastTransitionTime: now});
     const resources = {cpu: '4', memory: '8Gi', pods: '110', 'ephemeral-storage': '50Gi'};
     await client.patch(objectPath(RESOURCES.Node, null, this.spec.name, 'status'), {type: 'merge', patch: {status: {
-      addresses: [{type: 'InternalIP', address: this.spec.address}, {type: 'Hostname', address: this.spec.name}],
+      addresses: [...this.#parts.addresses.map((address) => ({type: 'InternalIP', address})), {type: 'Hostname', address: this.spec.name}],
       capacity: resources, allocatable: resources,
       conditions: [
         condition('MemoryPressure', 'False', 'KubeletHasSufficientMemory'), condition('DiskPressure', 'False', 'KubeletHasNoDiskPressure'),

@@ -19,13 +19,14 @@ import {ROOT, type RunDirectory} from './run-dir.js';
 import {must, startDaemon, until} from './shell.js';
 import {Stentor, type RoutingMode} from './stentor.js';
 import {NODES, WORLD_PORTS} from './topology.js';
+import {twin} from './topology6.js';
 import {tcp, type Place} from './traffic.js';
 
 export interface LabOptions {
   readonly api: 'real' | 'files';
   readonly leaf: 'bird' | 'frr';
   readonly routingMode: RoutingMode;
-  /** Dual stack, and one node of IPv6 alone; only with `api: 'files'`, where the lab itself gives out PodCIDRs. */
+  /** Dual stack; without an API server, where the lab itself gives out PodCIDRs, the last node has IPv6 alone. */
   readonly ipv6?: boolean;
 }
 
@@ -85,7 +86,7 @@ export class Lab {
     let controlPlane: ControlPlane | null = null;
     let client: KubeClient | null = null;
     if (options.api === 'real') {
-      controlPlane = new ControlPlane({run, netns: fabric.ctl});
+      controlPlane = new ControlPlane({ipv6: options.ipv6 === true}, {run, netns: fabric.ctl});
       await controlPlane.start();
       client = await clientOf(controlPlane.kubeconfig);
       say('control plane ready: etcd, kube-apiserver, kube-controller-manager, kube-scheduler');
@@ -223,7 +224,7 @@ export class Lab {
       const client = await this.#kubeletClient(spec.name);
       const store: PodStore = client === null ? new FilesPodStore(this.inputFolder) : new ApiPodStore(client);
       const cni = new CniRunner({nodeNetns: netns.path, configFile: this.#stentor.cniConfig(spec.name)});
-      const kubelet = new Kubelet(spec, {run: this.run, netns, cni, store, client});
+      const kubelet = new Kubelet(spec, {run: this.run, netns, cni, store, client, addresses: [spec.address, ...(this.options.ipv6 === true ? [twin(spec.address)] : [])]});
       await kubelet.start();
       this.#kubelets.set(spec.name, kubelet);
       // One after the other, so that PodCIDRs come in the nodes' order.

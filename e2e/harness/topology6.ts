@@ -1,19 +1,24 @@
 // IPv6 beside the lab's IPv4: every address follows from its IPv4 twin, and the fabric's routes of it are static.
 
-import {formatAddress, parseAddress} from '../../lib/core/ip.js';
+import {formatPrefix, parsePrefix} from '../../lib/core/ip.js';
 import {LEAVES, LINKS, NODES, SPINES, STUBS, type NodeSpec} from './topology.js';
 
 /** `10.1.5.10` → `fd00:10:1:5::10`: the IPv4 network is the /64. */
 export function twin(ipv4: string): string {
   const [a = '', b = '', c = '', d = ''] = ipv4.split('.');
-  const address = parseAddress(`fd00:${a}:${b}:${c}::${d}`);
-  if (address === null) throw new Error(`not an IPv4 address: ${ipv4}`);
-  return formatAddress(address);
+  return canonical(`fd00:${a}:${b}:${c}::${d}/128`).replace('/128', '');
 }
 
 function twinNetwork(ipv4: string): string {
   const [a = '', b = '', c = ''] = ipv4.split('.');
-  return `fd00:${a}:${b}:${c}::/64`;
+  return canonical(`fd00:${a}:${b}:${c}::/64`);
+}
+
+/** As everybody writes it: texts are compared. */
+function canonical(text: string): string {
+  const prefix = parsePrefix(text);
+  if (prefix === null) throw new Error(`not a prefix: ${text}`);
+  return formatPrefix(prefix);
 }
 
 /** Of the world outside, reached through `spine1`. */
@@ -22,8 +27,11 @@ const WORLD6_NETWORK = '2001:db8:20::/48';
 /** Of the cluster and its fabric: never masqueraded. */
 export const NATIVE6 = 'fd00:10::/32';
 
+/** The nodes' are /64 of it, in their order. */
+export const POD_CIDR6 = 'fd00:10:98::/48';
+
 export function podCidr6(index: number): string {
-  return `fd00:10:98:${index}::/64`;
+  return canonical(`fd00:10:98:${index}::/64`);
 }
 
 /** What a node has: two families, and IPv6 alone on the last. */
