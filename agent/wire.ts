@@ -166,7 +166,8 @@ async function buildAgent(config: AgentConfig, context: Context): Promise<Built>
   const links = new LinkWatch({netlink, log});
   const ipam = new Ipam();
   const speaker = new SpeakerSession({directory: stateFile('gobgpd'), command: [config['gobgpd']]}, {
-    clock, log, node: async () => ({
+    clock, log, onReconciled: (instance, errors, seconds) => late.counts?.bgpReconciled(instance, errors, seconds),
+    node: async () => ({
       gateways: defaultGateways([...await netlink.routes({family: 4}), ...await netlink.routes({family: 6})]),
       interfaces: new Map([...links.all].map(([name, {addresses}]) => [name, addresses.map((text) => text.slice(0, text.indexOf('/')))] as const)),
     }),

@@ -32,6 +32,8 @@ export interface SpeakerSessionParts {
   readonly clock: Clock;
   readonly log: Log;
   readonly random?: () => number;
+  /** After each instance that was brought up to date, or was not. */
+  readonly onReconciled?: (instance: string, errors: number, seconds: number) => void;
   /** For peers that are to be found, or have a source interface; absent = nothing is known. */
   readonly node?: () => Promise<NodeFacts>;
 }
@@ -176,9 +178,11 @@ export class SpeakerSession {
       await this.#processes.end(name);
     }
     await Promise.all(instances.map(async (instance) => {
+      const startedMs = this.#parts.clock.monotonicMs();
       const problem = instanceProblem(instance, instances);
-      if (problem !== null) failures.push(about(instance, 'BGP_INSTANCE_INVALID', problem));
-      else failures.push(...(await this.#applyOne(instance)));
+      const found = problem === null ? await this.#applyOne(instance) : [about(instance, 'BGP_INSTANCE_INVALID', problem)];
+      failures.push(...found);
+      this.#parts.onReconciled?.(instance.name, found.length, (this.#parts.clock.monotonicMs() - startedMs) / 1000);
     }));
     this.#failures = failures;
     return failures;

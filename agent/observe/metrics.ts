@@ -32,6 +32,7 @@ export interface AgentMetrics {
   conntrackSweep(result: {readonly families: {readonly ipv4: FamilySweep; readonly ipv6: FamilySweep}; readonly intervalMs: number}): void;
   logged(level: 'error' | 'warning'): void;
   spanWait(outcome: 'complete' | 'timeout'): void;
+  bgpReconciled(instance: string, errors: number, seconds: number): void;
 }
 
 interface FamilySweep {
@@ -64,12 +65,14 @@ export function declareMetrics(metrics: Metrics, sources: MetricSources): AgentM
   const messages = metrics.counter({name: 'errors_warnings_total', help: 'Lines logged as error or warning', labels: ['level', 'subsystem']});
   const spans = metrics.counter({name: 'endpoint_span_waits_total', help: 'How waiting for other nodes to know a new address ended', labels: ['outcome']});
   const gc = declareConntrack(metrics);
+  const bgpReconciled = declareReconcile(metrics);
   return {
     policyImplementation: (seconds) => implementation.observe({source: 'operator'}, seconds),
     apiRequest: (path, method, code, seconds) => api.observe({path, method, return_code: String(code)}, seconds),
     endpointRegeneration: (outcome) => regenerations.add({outcome}),
     ipamEvent: (action) => ipamEvents.add({action, family: 'ipv4'}),
     conntrackSweep: gc,
+    bgpReconciled,
     logged: (level) => messages.add({level, subsystem: 'agent'}),
     spanWait: (outcome) => spans.add({outcome}),
   };
@@ -167,6 +170,17 @@ function declareMaps(metrics: Metrics, sources: MetricSources): void {
       pending.set({map_name: name}, waiting);
     }
   });
+}
+
+function declareReconcile(metrics: Metrics): AgentMetrics['bgpReconciled'] {
+  const errors = metrics.counter({name: 'bgp_control_plane_reconcile_errors_total', help: 'What could not be made so in a BGP instance', labels: ['instance']});
+  const runs = metrics.histogram({
+    name: 'bgp_control_plane_reconcile_run_duration_seconds', help: 'Seconds that bringing a BGP instance up to date took', labels: ['instance'], buckets: FAST_SECONDS,
+  });
+  return (instance, count, seconds) => {
+    errors.add({instance}, count);
+    runs.observe({instance}, seconds);
+  };
 }
 
 function declareBgp(metrics: Metrics, sources: MetricSources): void {

@@ -10,7 +10,7 @@ import {BirdRouter} from '../harness/router-bird.js';
 import {ROOT, RunDirectory} from '../harness/run-dir.js';
 import {nowMs, run, until} from '../harness/shell.js';
 import {NODES} from '../harness/topology.js';
-import {getJson} from '../harness/unix-http.js';
+import {getJson, getText} from '../harness/unix-http.js';
 
 const MINUTE = 60_000;
 const RACK0 = ['10.1.5.10', '10.1.5.11'];
@@ -88,6 +88,9 @@ test('how it stands: conditions to wait for, columns, a CiliumBGPNodeConfig for 
   expect(conditions.trim().split(' ').sort()).toEqual([
     'Valid=True', 'cilium.io/ConflictingClusterConfig=False', 'cilium.io/MissingPeerConfigs=False', 'cilium.io/NoMatchingNode=False', 'stentor.io/Established=True',
   ]);
+  const metrics = await getText(lab.stentor.agentMetrics(NODE), '/metrics');
+  expect(metrics).toMatch(/cilium_bgp_control_plane_session_state\{[^}]*instance_name="asn-65005"[^}]*\} 1/);
+  expect(metrics).toMatch(/cilium_bgp_control_plane_reconcile_run_duration_seconds_count\{instance="asn-65005"\} [1-9]/);
 }, MINUTE);
 
 test('other attributes: new UPDATEs, not one withdrawal on the wire', async () => {
