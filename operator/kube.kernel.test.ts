@@ -124,7 +124,7 @@ describe('feed', () => {
 
 describe('applier', () => {
   const policy = (name: string): KubeObject => ({
-    apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: {name, namespace: 'default'}, spec: {endpointSelector: {}, ingress: []}});
+    apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: {name, namespace: 'default'}, spec: {endpointSelector: {}, ingress: [{}]}});
   const policies = collectionPath(RESOURCES.CiliumNetworkPolicy, 'default');
 
   function startApplier(writes: string[] = []): ClusterApplier {

@@ -110,8 +110,10 @@ export class TestNode {
 
   #devices(bridge: string): void {
     const {netns, pod, spec} = this;
+    // Until duplicate address detection is over, about a second, no neighbour is solicited from a link-local address.
     sh(`ip netns add ${netns}; ip netns add ${pod.netns}
-      nsenter --net=/run/netns/${netns} sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
+      nsenter --net=/run/netns/${netns} sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0 \\
+        net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
       ip -n ${netns} link set lo up
       ip -n ${netns} link add eth0 type veth peer name ${spec.name} netns ${bridge}
       ip -n ${bridge} link set ${spec.name} master br0 up; ip -n ${netns} addr add ${spec.address}/24 dev eth0; ip -n ${netns} link set eth0 up
