@@ -119,7 +119,7 @@ export class NodeEngine implements DesiredState {
     const changed = next.version !== this.#held.version;
     this.#held = next;
     if (changed) {
-      this.#parts.store.save(next);
+      this.#parts.store.save(next, delta);
       this.#changedAtMs ??= this.#parts.clock.monotonicMs();
       for (const listener of this.#heldListeners) listener();
     }

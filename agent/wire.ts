@@ -176,7 +176,7 @@ async function buildAgent(config: AgentConfig, context: Context): Promise<Built>
   const engine = new NodeEngine(
     {compile: compileOptionsOf(config), localIdentitiesPath: stateFile('local-identities.json'), retryMaxMs: config['apply-retry-max'], resyncMs: config['resync-interval']},
     {
-      kernel, speaker, endpoints, links, store: new StateStore({path: stateFile('state.json')}, {log}), clock, log,
+      kernel, speaker, endpoints, links, store: new StateStore({path: stateFile('state.json'), journalPath: stateFile('state.journal')}, {log}), clock, log,
       hasMasquerade: () => mapOf(maps, 'cilium_ipmasq_v4').entries().length > 0,
       onInstalled: (installed, seconds) => {
         late.client?.installed(installed);

@@ -1,6 +1,6 @@
 import {describe, expect, test} from '@jest/globals';
 import fc from 'fast-check';
-import {mkdtemp, readFile, rm, writeFile} from 'node:fs/promises';
+import {mkdir, mkdtemp, readFile, rm, writeFile} from 'node:fs/promises';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {diffStates, resource, stateVersion} from '../../lib/desired/diff.js';
@@ -9,6 +9,7 @@ import {resourceId} from '../../lib/desired/node-state.js';
 import {allResources} from '../../lib/desired/tables.js';
 import {identityId} from '../../lib/domain/identity.js';
 import {silentLog} from '../../lib/run/log.js';
+import {seal} from '../../lib/run/state-file.js';
 import type {HeldDelta} from './held.js';
 import {EMPTY_HELD, HeldState} from './held.js';
 import {StateStore} from './store.js';
@@ -101,25 +102,124 @@ describe('HeldState', () => {
 });
 
 describe('StateStore', () => {
-  async function inFolder(body: (path: string) => Promise<void>): Promise<void> {
+  interface Place {
+    readonly path: string;
+    readonly journalPath: string;
+  }
+
+  async function inFolder(body: (place: Place) => Promise<void>): Promise<void> {
     const folder = await mkdtemp(join(tmpdir(), 'store-'));
     try {
-      await body(join(folder, 'deep', 'state.json'));
+      await body({path: join(folder, 'deep', 'state.json'), journalPath: join(folder, 'deep', 'state.journal')});
     } finally {
       await rm(folder, {recursive: true});
     }
   }
 
-  test('a restart holds the last state', () => inFolder(async (path) => {
-    const store = new StateStore({path}, {log: silentLog});
-    expect((await store.load()).version).toBe('');
-    const held = HeldState.of([node('n1'), identity(256, 'k8s:a')], [{kind: 'teapot', key: 'x', version: '1', reason: ''}]);
-    store.save(HeldState.of([node('n2')]));
-    store.save(held);
-    await store.flushed();
-    const loaded = await new StateStore({path}, {log: silentLog}).load();
+  const storeAt = (place: Place): StateStore => new StateStore(place, {log: silentLog});
+  const loadedFrom = (place: Place): Promise<HeldState> => storeAt(place).load();
+  const whole = (held: HeldState, undecodable: HeldDelta['undecodable'] = []): HeldDelta => (
+    {base: '', version: held.version, upserts: [...allResources(held.tables)], undecodable, removes: []});
+  const step = (from: HeldState, to: HeldState, upserts: readonly Resource[], removes: readonly Resource[] = []): HeldDelta => (
+    {base: from.version, version: to.version, upserts, undecodable: [], removes});
+
+  const n1 = node('n1');
+  const [a, b, c] = [identity(256, 'k8s:a'), identity(257, 'k8s:b'), identity(258, 'k8s:c')];
+  const states = [HeldState.of([n1]), HeldState.of([n1, a]), HeldState.of([n1, a, b]), HeldState.of([n1, b])] as const;
+  const steps = [whole(states[0]), step(states[0], states[1], [a]), step(states[1], states[2], [b]), step(states[2], states[3], [], [a])] as const;
+
+  function saveAll(store: StateStore): void {
+    for (const [index, held] of states.entries()) {
+      const delta = steps[index];
+      if (delta !== undefined) store.save(held, delta);
+    }
+  }
+
+  test('a restart holds the last state, also what cannot be decoded', () => inFolder(async (place) => {
+    expect((await loadedFrom(place)).version).toBe('');
+    const teapot = {kind: 'teapot', key: 'x', version: '1', reason: ''};
+    const held = HeldState.of([n1, a], [teapot]);
+    storeAt(place).save(held, whole(held, [teapot]));
+    const loaded = await loadedFrom(place);
     expect(content(loaded)).toEqual(content(held));
     expect(loaded.undecodable.size).toBe(1);
+  }));
+
+  test('what was saved is there for who starts at once, and for the one after', () => inFolder(async (place) => {
+    saveAll(storeAt(place));
+    const second = storeAt(place);
+    expect((await second.load()).version).toBe(states[3].version);
+    await expect(readFile(place.journalPath)).rejects.toThrow('ENOENT');
+    const next = HeldState.of([n1, b, c]);
+    second.save(next, step(states[3], next, [c]));
+    expect((await loadedFrom(place)).version).toBe(next.version);
+  }));
+
+  test('changes that the checkpoint holds already do no harm, wherever the process ended', () => inFolder(async (place) => {
+    saveAll(storeAt(place));
+    const lines = (await readFile(place.journalPath, 'utf8')).split('\n').slice(0, -1);
+    await loadedFrom(place);
+    expect(lines).toHaveLength(4);
+    for (let old = 0; old <= lines.length; old++) {
+      await writeFile(`${place.journalPath}.old`, lines.slice(0, old).map((line) => `${line}\n`).join(''));
+      await writeFile(place.journalPath, lines.slice(old).map((line) => `${line}\n`).join(''));
+      expect((await loadedFrom(place)).version).toBe(states[3].version);
+    }
+  }));
+
+  test('a line cut short is left out, with what follows', () => inFolder(async (place) => {
+    saveAll(storeAt(place));
+    const text = await readFile(place.journalPath, 'utf8');
+    await writeFile(place.journalPath, text.slice(0, -3));
+    expect((await loadedFrom(place)).version).toBe(states[2].version);
+    await rm(place.path);
+    await writeFile(place.journalPath, text.replace('k8s:a', 'k8s:z'));
+    expect((await loadedFrom(place)).version).toBe(states[0].version);
+  }));
+
+  test('without the state that they start from, changes count for nothing', () => inFolder(async (place) => {
+    saveAll(storeAt(place));
+    const lines = (await readFile(place.journalPath, 'utf8')).split('\n');
+    await writeFile(place.journalPath, lines.slice(1).join('\n'));
+    expect((await loadedFrom(place)).version).toBe('');
+  }));
+
+  test('a long journal becomes a checkpoint', () => inFolder(async (place) => {
+    const store = storeAt(place);
+    const long = identity(300, `k8s:long=${'x'.repeat(1 << 20)}`);
+    const held = HeldState.of([n1, long]);
+    store.save(held, whole(held));
+    store.save(HeldState.of([n1, long, a]), step(held, HeldState.of([n1, long, a]), [a]));
+    await store.flushed();
+    expect((await readFile(place.journalPath, 'utf8')).length).toBeLessThan(1_000);
+    await expect(readFile(`${place.journalPath}.old`)).rejects.toThrow('ENOENT');
+    expect((await loadedFrom(place)).version).toBe(HeldState.of([n1, long, a]).version);
+  }));
+
+  test('a journal that cannot be written is replaced by checkpoints, and goes on after them', () => inFolder(async (place) => {
+    const store = storeAt(place);
+    await mkdir(place.journalPath, {recursive: true});
+    store.save(states[0], steps[0]);
+    store.save(states[1], steps[1]);
+    await store.flushed();
+    await rm(place.journalPath, {recursive: true});
+    expect((await loadedFrom(place)).version).toBe(states[1].version);
+    store.save(states[2], steps[2]);
+    expect(await readFile(place.journalPath, 'utf8')).toContain('k8s:b');
+    expect((await loadedFrom(place)).version).toBe(states[2].version);
+  }));
+
+  test('a change that follows a missing one is left out', () => inFolder(async (place) => {
+    saveAll(storeAt(place));
+    const lines = (await readFile(place.journalPath, 'utf8')).split('\n');
+    await writeFile(place.journalPath, lines.toSpliced(1, 1).join('\n'));
+    expect((await loadedFrom(place)).version).toBe(states[0].version);
+  }));
+
+  test('the list of an agent before the journal is read', () => inFolder(async (place) => {
+    await mkdir(join(place.path, '..'));
+    await writeFile(place.path, seal(JSON.stringify([...allResources(states[2].tables)])));
+    expect((await loadedFrom(place)).version).toBe(states[2].version);
   }));
 
   test.each([
@@ -127,13 +227,12 @@ describe('StateStore', () => {
     ['with a flipped bit', (text: string) => text.replace('n1', 'n3')],
     ['empty', () => ''],
     ['of another format', (text: string) => text.replace('"format":1', '"format":99')],
-  ])('a file %s counts as none and is set aside', (_how, damage) => inFolder(async (path) => {
-    const store = new StateStore({path}, {log: silentLog});
-    store.save(HeldState.of([node('n1')]));
-    await store.flushed();
-    await writeFile(path, damage(await readFile(path, 'utf8')));
-    expect((await store.load()).version).toBe('');
-    await expect(readFile(path)).rejects.toThrow('ENOENT');
-    await expect(readFile(`${path}.damaged`)).resolves.toBeDefined();
+  ])('a checkpoint %s counts as none and is set aside', (_how, damage) => inFolder(async (place) => {
+    storeAt(place).save(states[0], steps[0]);
+    await loadedFrom(place);
+    await writeFile(place.path, damage(await readFile(place.path, 'utf8')));
+    expect((await loadedFrom(place)).version).toBe('');
+    await expect(readFile(place.path)).rejects.toThrow('ENOENT');
+    await expect(readFile(`${place.path}.damaged`)).resolves.toBeDefined();
   }));
 });

@@ -61,6 +61,7 @@ export class LatestFile {
   #hasFolder = false;
   #next: (() => string) | null = null;
   #writing: Promise<void> | null = null;
+  #isWritten = true;
 
   constructor(options: {readonly path: string}, parts: {readonly log: Log}) {
     this.#path = options.path;
@@ -73,9 +74,10 @@ export class LatestFile {
     this.#writing ??= this.#drain();
   }
 
-  /** Resolves when what was given is on disk. */
-  async flushed(): Promise<void> {
+  /** Resolves when what was given is on disk; false when it could not be written. */
+  async flushed(): Promise<boolean> {
     while (this.#writing !== null) await this.#writing;
+    return this.#isWritten;
   }
 
   async #drain(): Promise<void> {
@@ -87,7 +89,9 @@ export class LatestFile {
         if (!this.#hasFolder) await mkdir(dirname(this.#path), {recursive: true, mode: 0o700});
         this.#hasFolder = true;
         await writeAtomically(this.#path, seal(render()));
+        this.#isWritten = true;
       } catch (error) {
+        this.#isWritten = false;
         this.#log.warn('state file cannot be written', {path: this.#path, ...errorFields(error)});
       }
     }
