@@ -244,6 +244,18 @@ describe('policy', () => {
     target.close();
   });
 
+  test('a slot that the kernel refuses is blamed, and keeps its map', async () => {
+    await apply(state());
+    const outer = maps.get('cilium_policy');
+    if (outer === undefined) throw new Error('no map');
+    const before = slots();
+    node.run('bpftool', 'map', 'freeze', 'id', String(outer.info().id));
+    const other = {subject: 1001, entries: new Map([allowEntry(0, 0), allowEntry(9003, 16)])};
+    const {errors} = await apply(state({policySlots: new Map([[7, other], [8, other]])}));
+    expect(errors).toEqual([{kind: 'policy', key: '1001', code: 'EPERM', message: expect.stringContaining('cilium_policy')}]);
+    expect(slots()).toEqual(before);
+  });
+
   test('a further endpoint shares the map; an endpoint that goes has an empty slot', async () => {
     await apply(state());
     const id = slots()[7];

@@ -174,11 +174,13 @@ export class PolicyMapsTarget implements Target<number, PolicyMapContent> {
       .finally(() => {
         returned = true;
       });
+    // A failure may come while nobody waits for it: it is asked for below, and must not end the process before.
+    writing.catch(() => undefined);
     // Slots are written in order, and a batch that fails returns at once.
     const last = swaps.at(-1);
     for (let looks = 0; last !== undefined && !returned && !this.#holds(last) && looks < LOOKS_MAX; looks++) await nextTurn();
-    if (!returned && last !== undefined && this.#holds(last) && this.#programsEnded()) writing.catch(() => undefined);
-    else await writing;
+    const isOver = !returned && last !== undefined && this.#holds(last) && this.#programsEnded();
+    if (!isOver) await writing;
   }
 
   /** Programs that have seen a part of the edits are over when this resolves. */
