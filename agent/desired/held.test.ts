@@ -177,6 +177,30 @@ describe('StateStore', () => {
     expect((await loadedFrom(place)).version).toBe(states[0].version);
   }));
 
+  test('what was damaged is not written on', () => inFolder(async (place) => {
+    const first = storeAt(place);
+    first.save(states[0], steps[0]);
+    await first.load();
+    await writeFile(place.journalPath, 'a line cut short');
+    const second = storeAt(place);
+    expect((await second.load()).version).toBe(states[0].version);
+    second.save(states[1], steps[1]);
+    expect((await loadedFrom(place)).version).toBe(states[1].version);
+  }));
+
+  test('while the first checkpoint of a process cannot be written, its changes wait for one that can', () => inFolder(async (place) => {
+    saveAll(storeAt(place));
+    const lines = (await readFile(place.journalPath, 'utf8')).split('\n');
+    await writeFile(place.journalPath, lines.toSpliced(1, 1).join('\n'));
+    await mkdir(`${place.path}.tmp`);
+    const store = storeAt(place);
+    expect((await store.load()).version).toBe(states[0].version);
+    await rm(`${place.path}.tmp`, {recursive: true});
+    store.save(states[1], steps[1]);
+    await store.flushed();
+    expect((await loadedFrom(place)).version).toBe(states[1].version);
+  }));
+
   test('without the state that they start from, changes count for nothing', () => inFolder(async (place) => {
     saveAll(storeAt(place));
     const lines = (await readFile(place.journalPath, 'utf8')).split('\n');

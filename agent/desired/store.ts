@@ -62,10 +62,10 @@ export class StateStore {
     const changes = await this.#journal.read(this.#log) as readonly StoredChange[];
     const latest = replay(stored, changes) ?? {number: 0, items: []};
     this.#number = Math.max(latest.number, ...changes.map(({number}) => number));
-    if (changes.length > 0) {
-      this.#file.write(() => JSON.stringify({...latest, number: this.#number}));
-      if (await this.#file.flushed()) await this.#journal.clear();
-    }
+    if (changes.length > 0) this.#file.write(() => JSON.stringify({...latest, number: this.#number}));
+    // Nothing is appended to what is left of another process: its last line may be cut short, or follow one that is missing.
+    if (await this.#file.flushed()) await this.#journal.clear();
+    else this.#isBehind = true;
     return heldOf(latest.items);
   }
 
