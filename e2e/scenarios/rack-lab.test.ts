@@ -208,9 +208,14 @@ describe('parts die under traffic', () => {
 
   test('control: a lost packet and an answered denial are noticed', async () => {
     const {netns} = lab.fabric.router('leaf1');
+    const rule = ['FORWARD', '-d', lab.podCidr('cilium-bgp-worker2'), '-j', 'DROP'];
     const blocked = await crash.undisturbed(lab, traffic(), async () => {
-      await must(['iptables', '-A', 'FORWARD', '-d', lab.podCidr('cilium-bgp-worker2'), '-j', 'DROP'], {netns: netns.path});
-      await must(['iptables', '-D', 'FORWARD', '-d', lab.podCidr('cilium-bgp-worker2'), '-j', 'DROP'], {netns: netns.path});
+      await must(['iptables', '-A', ...rule], {netns: netns.path});
+      await until('the rule dropped a packet', {timeoutMs: 5_000, intervalMs: 5}, async () => {
+        const listed = await must(['iptables', '-nvxL', 'FORWARD'], {netns: netns.path});
+        return /^\s*[1-9]\d*\s.*\bDROP\b/m.test(listed) ? true : null;
+      });
+      await must(['iptables', '-D', ...rule], {netns: netns.path});
       return '';
     });
     expect(blocked.ok).toBe(false);
