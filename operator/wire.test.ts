@@ -178,7 +178,7 @@ describe('enforcement', () => {
     b.acknowledge = false;
     await harness.write('policy', POLICY('5432'));
     await until('the policy is on b', () => [...b.held.values()].some((item) => item.kind === 'policy' && item.value.ingressEnforced && item.key !== '5'));
-    await until('pending', () => enforced() === 'False Pending acknowledged by 0/1 nodes');
+    await until('pending', () => enforced() === 'False Pending acknowledged by 0/1 nodes, not yet by b');
     expect(conditions().find(({type}) => type === 'Valid')?.status).toBe('True');
     b.errors = [{kind: 'policy', key: String(identityOf(b.held, 'db')), code: 'E2BIG', message: 'the map is full'}];
     b.ack();
@@ -201,12 +201,12 @@ describe('enforcement', () => {
     await harness.write('policy', POLICY('5432'));
     await until('enforced', () => enforced() === 'True Enforced 1/1');
     b.close();
-    await until('the session is gone', () => harness.operator?.engine !== undefined && enforced() === 'False NodesUnreachable 1/1');
+    await until('the session is gone', () => harness.operator?.engine !== undefined && enforced() === 'False NodesUnreachable 1/1: b');
     const again = await harness.agent('b', {held: b.held});
     await until('enforced again', () => enforced() === 'True Enforced 1/1');
     again.close();
     await harness.write('policy', POLICY('5433'));
-    await until('unreachable', () => enforced() === 'False NodesUnreachable 1/1');
+    await until('unreachable', () => enforced() === 'False NodesUnreachable 1/1: b');
     await harness.write('pods', pod('web', 'a', 'web'));
     await until('nobody concerned', () => enforced() === 'True Enforced 0/0');
   });
@@ -225,7 +225,7 @@ describe('enforcement', () => {
     expect(enforced()).toBe('True Enforced 1/1');
     engine.setLeading(true);
     expect(enforced()).toBe('True Enforced 1/1');
-    await until('settled', () => enforced() === 'False NodesUnreachable 1/1');
+    await until('settled', () => enforced() === 'False NodesUnreachable 1/1: b');
   });
 
   test('a policy with an unsupported part is invalid, isolates, and says so in an Event', async () => {

@@ -158,7 +158,7 @@ describe('a node that does not answer', () => {
     await verdicts(to('xwing', true), to('ywing', true));
     await apply('tiefighter-only-xwing', {class: 'tiefighter'}, {class: 'xwing'});
     await watchEnforced(client, address('tiefighter-only-xwing'));
-    expect(await refused('everyone', 'NodesUnreachable', timeoutMs)).toMatchObject({message: `1/${NODES.length}`});
+    expect(await refused('everyone', 'NodesUnreachable', timeoutMs)).toMatchObject({message: `1/${NODES.length}: ${VICTIM}`});
     expect(await kubectlWait('everyone', 1)).toMatch(/timed out/);
 
     if (signal === 'SIGKILL') {

@@ -1,6 +1,7 @@
 // Which status a policy has while nodes acknowledge, and when a mere `Pending` is worth a write.
 
 import {describe, expect, test} from '@jest/globals';
+import type {Condition} from '../../lib/desired/cluster-state.js';
 import {DesiredStore} from '../desired/store.js';
 import {decoders} from '../model/decoders.js';
 import {applyBatch, emptyTables, type Tables} from '../model/tables.js';
@@ -12,7 +13,10 @@ const DECODERS = decoders({clusterName: 'default', masquerade: {namespace: 'kube
 const NODE: KubeObject = {
   kind: 'Node', metadata: {name: 'a', uid: 'n'}, spec: {podCIDR: '10.98.0.0/24', podCIDRs: ['10.98.0.0/24']}, status: {addresses: [{type: 'InternalIP', address: '10.1.0.10'}]},
 };
-const POD: KubeObject = {kind: 'Pod', metadata: {name: 'db', namespace: 'default', uid: 'p', labels: {app: 'db'}}, spec: {nodeName: 'a', containers: [{name: 'c'}]}};
+const podOn = (node: string, name: string): KubeObject => ({
+  kind: 'Pod', metadata: {name, namespace: 'default', uid: name, labels: {app: 'db'}}, spec: {nodeName: node, containers: [{name: 'c'}]},
+});
+const POD = podOn('a', 'db');
 const IDENTITY: KubeObject = {
   kind: 'CiliumIdentity', metadata: {name: '300', uid: 'i'},
   'security-labels': {'k8s:app': 'db', 'k8s:io.kubernetes.pod.namespace': 'default', 'k8s:io.cilium.k8s.policy.cluster': 'default'},
@@ -55,10 +59,14 @@ class Middle {
     return this.enforcement.announce(this.policies, this.tables, revision);
   }
 
+  get condition(): Condition | undefined {
+    const [key = ''] = this.policies;
+    return this.enforcement.statusOf(key)?.conditions.find(({type}) => type === ENFORCED);
+  }
+
   /** `False Pending 2`: status, reason, observed generation. */
   get enforced(): string {
-    const [key = ''] = this.policies;
-    const condition = this.enforcement.statusOf(key)?.conditions.find(({type}) => type === ENFORCED);
+    const {condition} = this;
     return condition === undefined ? '' : `${condition.status} ${condition.reason} ${condition.observedGeneration ?? ''}`;
   }
 }
@@ -82,6 +90,28 @@ describe('Pending', () => {
     expect(middle.enforced).toBe('False Pending 2');
     expect(middle.acknowledge().size).toBe(1);
     expect(middle.enforced).toBe('True Enforced 2');
+  });
+});
+
+describe('the nodes that it waits for', () => {
+  const on = (node: string, index: number): readonly KubeObject[] => [{
+    kind: 'Node', metadata: {name: node, uid: `n-${node}`}, spec: {podCIDR: `10.98.${index}.0/24`, podCIDRs: [`10.98.${index}.0/24`]},
+    status: {addresses: [{type: 'InternalIP', address: `10.1.0.${index + 10}`}]},
+  }, podOn(node, `db-${node}`)];
+
+  test.each([
+    ['one, slow', ['a'], false, 'Pending: acknowledged by 0/1 nodes, not yet by a'],
+    ['three, away', ['c', 'a', 'b'], true, 'NodesUnreachable: 3/3: a, b, c'],
+    ['five, away', ['e', 'd', 'c', 'b', 'a'], true, 'NodesUnreachable: 5/5: a, b, c and 2 more'],
+  ])('are named: %s', (_what, nodes, unreachable, said) => {
+    const middle = new Middle();
+    middle.enforcement.settling = false;
+    middle.take(...nodes.flatMap((node, index) => [...on(node, index)]), IDENTITY);
+    middle.progress = {...middle.progress, unreachable};
+    middle.take(policy(1));
+    middle.announce(middle.store.revision);
+    const {status, reason = '', message = ''} = middle.condition ?? {};
+    expect([status, `${reason}: ${message}`]).toEqual(['False', said]);
   });
 });
 

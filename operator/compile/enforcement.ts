@@ -137,7 +137,8 @@ export class Enforcement {
     const subjects = this.#parts.compiler.policies.subjectsOf(key);
     const nodes = new Set([...subjects].flatMap((id) => [...nodesOf(id)]));
     let reached = 0;
-    let unreachable = 0;
+    const unreachable: string[] = [];
+    const waiting: string[] = [];
     const faults: string[] = [];
     for (const node of nodes) {
       const progress = this.#parts.progressOf(node);
@@ -145,13 +146,14 @@ export class Enforcement {
       const acked = progress !== undefined && progress.connected && progress.ackedRevision >= tracked.revision;
       if (acked) tracked.reached.add(node);
       const held = acked || (tracked.reached.has(node) && progress?.unreachable === false);
-      if (progress === undefined || progress.unreachable || (!progress.connected && !held)) unreachable++;
+      if (progress === undefined || progress.unreachable || (!progress.connected && !held)) unreachable.push(node);
       else if (held) reached++;
+      else waiting.push(node);
       for (const fault of progress?.faults ?? []) {
         if (this.#blames(fault, tracked, subjects)) faults.push(`${node}: ${fault.kind} ${fault.key}: ${fault.code} ${fault.message}`);
       }
     }
-    return verdict({total: nodes.size, reached, unreachable, faults: faults.sort()});
+    return verdict({total: nodes.size, reached, unreachable, waiting, faults});
   }
 
   #blames(fault: ApplyError, tracked: Tracked, subjects: ReadonlySet<IdentityId>): boolean {
@@ -179,17 +181,26 @@ export class Enforcement {
   }
 }
 
-/** At most this many faults are spelled out: nodes that fail mostly fail alike. */
-const FAULTS_SHOWN = 3;
+/** At most this many faults or nodes are spelled out: nodes that fail mostly fail alike. */
+const SHOWN = 3;
 
-function verdict(counts: {total: number; reached: number; unreachable: number; faults: readonly string[]}): Omit<Condition, 'type' | 'observedGeneration'> {
-  const {total, reached, unreachable, faults} = counts;
-  if (faults.length > 0) {
-    const more = faults.length > FAULTS_SHOWN ? ` and ${faults.length - FAULTS_SHOWN} more` : '';
-    return {status: 'False', reason: 'ApplyFailed', message: `${faults.slice(0, FAULTS_SHOWN).join('; ')}${more}`};
-  }
-  if (unreachable > 0) return {status: 'False', reason: 'NodesUnreachable', message: `${unreachable}/${total}`};
-  if (reached < total) return {status: 'False', reason: PENDING, message: `acknowledged by ${reached}/${total} nodes`};
+function shown(items: readonly string[], separator: string): string {
+  const more = items.length > SHOWN ? ` and ${items.length - SHOWN} more` : '';
+  return `${items.toSorted().slice(0, SHOWN).join(separator)}${more}`;
+}
+
+interface Counts {
+  readonly total: number;
+  readonly reached: number;
+  readonly unreachable: readonly string[];
+  readonly waiting: readonly string[];
+  readonly faults: readonly string[];
+}
+
+function verdict({total, reached, unreachable, waiting, faults}: Counts): Omit<Condition, 'type' | 'observedGeneration'> {
+  if (faults.length > 0) return {status: 'False', reason: 'ApplyFailed', message: shown(faults, '; ')};
+  if (unreachable.length > 0) return {status: 'False', reason: 'NodesUnreachable', message: `${unreachable.length}/${total}: ${shown(unreachable, ', ')}`};
+  if (reached < total) return {status: 'False', reason: PENDING, message: `acknowledged by ${reached}/${total} nodes, not yet by ${shown(waiting, ', ')}`};
   return {status: 'True', reason: 'Enforced', message: `${reached}/${total}`};
 }
 
