@@ -67,6 +67,7 @@ export class AgentView implements EventNames {
       masquerade: {
         enabled: config?.enableIPv4Masquerade ?? false, mode: 'bpf', entries: masquerade?.nonMasqueradeCidrs.length ?? 0, source: masquerade?.source ?? null,
         hold: compiled?.kernel.holds.find(({map}) => map === 'cilium_ipmasq_v4')?.reason ?? null,
+        revision: [...engine.held.tables.masquerade.values()][0]?.version ?? null, settings: compiled?.masquerade ?? null,
       },
       ipam: ipam.status(),
       endpoints: {total: endpoints.all.size, ready: [...endpoints.all.values()].filter(({state}) => state === 'ready').length},

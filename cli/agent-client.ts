@@ -1,8 +1,9 @@
 // The agent's socket: one question, one answer, and an error that says what to do when nobody answers.
 
-import {request, type IncomingMessage} from 'node:http';
+import type {IncomingMessage} from 'node:http';
 import type {AgentAnswers} from '../lib/domain/agent-api.js';
 import {CliError, EXIT} from './errors.js';
+import {bodyOf, openHttp, whyUnreachable} from './http-client.js';
 
 export interface AgentClientOptions {
   readonly socket: string;
@@ -20,9 +21,7 @@ export class AgentClient {
     const signal = AbortSignal.timeout(this.#options.timeoutMs);
     try {
       const response = await this.#open(path, query, signal);
-      const parts: Buffer[] = [];
-      for await (const part of response as AsyncIterable<Buffer>) parts.push(part);
-      const text = Buffer.concat(parts).toString();
+      const text = await bodyOf(response);
       if (response.statusCode !== 200) throw new CliError(EXIT.unreachable, `the agent answered ${response.statusCode ?? 0}: ${errorText(text)}`);
       return JSON.parse(text) as AgentAnswers[P];
     } catch (error) {
@@ -59,20 +58,14 @@ export class AgentClient {
 
   #open(path: string, query: Readonly<Record<string, string>>, signal: AbortSignal): Promise<IncomingMessage> {
     const parameters = new URLSearchParams(query).toString();
-    return new Promise((resolve, reject) => {
-      const call = request({socketPath: this.#options.socket, path: parameters === '' ? path : `${path}?${parameters}`, signal}, resolve);
-      call.on('error', reject);
-      call.end();
-    });
+    return openHttp({at: this.#options.socket, path: parameters === '' ? path : `${path}?${parameters}`, signal});
   }
 
   #explained(error: unknown, signal: AbortSignal): CliError {
     if (error instanceof CliError) return error;
     const {socket, timeoutMs} = this.#options;
     if (signal.aborted) return new CliError(EXIT.timeout, `the agent at ${socket} did not answer within ${timeoutMs} ms`);
-    const code = (error as {code?: unknown}).code;
-    const why = code === 'ENOENT' ? 'there is no such socket' : code === 'ECONNREFUSED' ? 'nobody listens there' : code === 'EACCES' ? 'permission denied' : String(error);
-    return new CliError(EXIT.unreachable, `cannot reach the agent at ${socket}: ${why} (--api-socket or STENTOR_API_SOCKET names another)`, {cause: error});
+    return new CliError(EXIT.unreachable, `cannot reach the agent at ${socket}: ${whyUnreachable(error)} (--api-socket or STENTOR_API_SOCKET names another)`, {cause: error});
   }
 }
 

@@ -1,7 +1,8 @@
 // Decoded map entries → rows with stable field names. Pure: the same rows come from a map file in a test.
 
-import {comparePrefixes, parsePrefix} from '../lib/core/ip.js';
+import {comparePrefixes, parseAddress, parsePrefix} from '../lib/core/ip.js';
 import {compareStrings} from '../lib/core/order.js';
+import {PrefixTrie} from '../lib/core/trie.js';
 import {dropReasonText, SOURCE_FILES} from '../lib/domain/drop-reasons.js';
 import {RESERVED_IDENTITIES, identityId} from '../lib/domain/identity.js';
 import {PROTOCOL_NUMBERS} from '../lib/domain/policy.js';
@@ -60,6 +61,19 @@ export function addressText(address: string): string {
 export function byPrefix(a: string, b: string): number {
   const [x, y] = [parsePrefix(a), parsePrefix(b)];
   return x === null || y === null ? compareStrings(a, b) : comparePrefixes(x, y);
+}
+
+/** The longest prefix that holds an address, of rows that a map gave. */
+export function longestOf<T>(rows: readonly (readonly [string, T])[]): (address: string) => {readonly prefix: string; readonly value: T} | null {
+  const trie = new PrefixTrie<{readonly prefix: string; readonly value: T}>();
+  for (const [text, value] of rows) {
+    const prefix = parsePrefix(text);
+    if (prefix !== null) trie.set(prefix, {prefix: text, value});
+  }
+  return (address) => {
+    const parsed = parseAddress(address);
+    return parsed === null ? null : (trie.longestMatch(parsed)?.value ?? null);
+  };
 }
 
 export type PolicyRow = ReturnType<typeof policyRow>;
@@ -153,6 +167,30 @@ export function metricRows(entries: readonly (readonly [ValueOf<typeof METRICS_K
 
 /** The first code that is a drop. */
 export const FIRST_DROP_REASON = 130;
+
+export interface DropRow {
+  /** Empty when no agent says which node it is. */
+  readonly node: string;
+  readonly reason: number;
+  readonly reasonText: string;
+  readonly direction: string;
+  readonly packets: number;
+  readonly bytes: number;
+  /** Where in the programs. */
+  readonly places: readonly {readonly file: string; readonly line: number; readonly packets: number}[];
+}
+
+/** One row for each reason and direction, the most frequent first. */
+export function dropRows(entries: Parameters<typeof metricRows>[0], node: string): readonly DropRow[] {
+  const rows = new Map<string, DropRow>();
+  for (const {reason, reasonText, direction, packets, bytes, file, line} of metricRows(entries)) {
+    if (reason < FIRST_DROP_REASON) continue;
+    const key = `${reason}/${direction}`;
+    const known = rows.get(key) ?? {node, reason, reasonText, direction, packets: 0, bytes: 0, places: []};
+    rows.set(key, {...known, packets: known.packets + packets, bytes: known.bytes + bytes, places: [...known.places, {file, line, packets}]});
+  }
+  return [...rows.values()].sort((a, b) => b.packets - a.packets || a.reason - b.reason);
+}
 
 export function lxcRows(entries: readonly (readonly [string, LxcEntry])[]) {
   return entries.map(([ip, entry]) => ({ip, endpoint: entry.endpointId, host: entry.host, identity: Number(entry.identity), ifindex: entry.ifindex, mac: entry.mac, nodeMac: entry.nodeMac}))

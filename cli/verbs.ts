@@ -4,7 +4,7 @@ import {BGP_VERBS} from './bgp/verbs.js';
 import type {Verb, VerbSpec} from './context.js';
 import {POLICY_VERBS} from './policy/verbs.js';
 
-type BpfVerb = 'policy' | 'ipcache' | 'ct' | 'nat' | 'ipmasq' | 'tunnel' | 'endpoint' | 'metrics' | 'drops';
+type BpfVerb = 'policy' | 'ipcache' | 'ct' | 'nat' | 'ipmasq' | 'tunnel' | 'endpoint' | 'metrics';
 const bpf = (name: BpfVerb) => async (): Promise<Verb> => (await import('./verbs/bpf.js'))[name];
 
 export const VERBS: readonly VerbSpec[] = [
@@ -64,10 +64,28 @@ export const VERBS: readonly VerbSpec[] = [
     load: async () => (await import('./verbs/lbipam.js')).compile,
   },
   {
-    path: 'masq', summary: 'what leaves with the node’s address, and which destinations do not', examples: ['stentorctl masq'],
-    load: async () => (await import('./verbs/masq.js')).masq,
+    path: 'masq list', aliases: ['ls'], summary: 'destinations that pods reach with their own address, and what says so',
+    examples: ['stentorctl masq list', 'stentorctl masq list -o name'],
+    load: async () => (await import('./verbs/masq.js')).list,
   },
-  {path: 'drops', summary: 'packets dropped so far, by reason', examples: ['stentorctl drops', 'stentorctl drops -o wide'], load: bpf('drops')},
+  {
+    path: 'masq check', summary: 'whether a pod’s packets to an address are masqueraded: every exclusion in its order, and the first that matched',
+    args: [['<pod>', 'namespace/name or address, of this node'], ['<destination>', 'an address']],
+    examples: ['stentorctl masq check default/client 20.1.1.1', 'stentorctl masq check 10.98.1.5 10.95.0.1 -o json'],
+    load: async () => (await import('./verbs/masq.js')).check,
+  },
+  {
+    path: 'masq status', summary: 'how this node masquerades, and which list it runs; with an operator, the list of every node (exit code 1 when one lags)',
+    options: [['--operator <address>', 'host:port or socket of the operator’s HTTP (STENTOR_OPERATOR_HTTP)']],
+    examples: ['stentorctl masq status', 'stentorctl masq status --operator 127.0.0.1:9963', 'stentorctl masq status --operator 127.0.0.1:9963 -o json'],
+    load: async () => (await import('./verbs/masq.js')).status,
+  },
+  {
+    path: 'drops', summary: 'packets dropped on this node by reason and direction: the drop counters themselves',
+    options: [['-w, --watch', 'what grows, until interrupted'], ['--interval <seconds>', 'between two looks (default: 1)']],
+    examples: ['stentorctl drops', 'stentorctl drops -o wide', 'stentorctl drops --watch', 'stentorctl drops --watch -o jsonl'],
+    load: async () => (await import('./verbs/drops.js')).drops,
+  },
   {
     path: 'monitor', summary: 'drops, policy verdicts and traces as they happen',
     options: [

@@ -314,6 +314,8 @@ describe('seeing', () => {
     expect(metrics).toMatch(/^cilium_operator_process_resident_memory_bytes /m);
     expect(await harness.debug('nodes')).toEqual(['a', 'b']);
     expect(await harness.debug('nodes/b')).toMatchObject({version: stateVersion(b.held)});
+    const {upserts} = await harness.debug('nodes/b') as {readonly upserts: readonly object[]};
+    for (const each of upserts) expect(Object.keys(each)).toEqual(['kind', 'key', 'version', 'value']);
     expect(await harness.debug('sessions')).toMatchObject([{node: 'b', phase: 'open'}]);
     expect(await harness.debug('tables')).toMatchObject({pods: 2, nodes: 2});
     expect((await fetch(`${base}/debug/nothing`)).status).toBe(404);

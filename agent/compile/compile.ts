@@ -3,6 +3,7 @@
 import {single} from '../../lib/desired/tables.js';
 import type {NodeTables} from '../../lib/desired/tables.js';
 import type {Speaker} from '../../lib/domain/bgp.js';
+import type {MasqueradeSettings} from '../../lib/domain/masquerade.js';
 import type {LocalFacts} from '../model/local.js';
 import {compileAnnounced} from './announced.js';
 import type {CompiledAnnounced} from './announced.js';
@@ -26,6 +27,7 @@ export interface Compiled {
   /** What could not be expressed; it ends in the acknowledgement. */
   readonly findings: readonly Finding[];
   readonly policies: readonly CompiledPolicy[];
+  readonly masquerade: MasqueradeSettings;
 }
 
 const MASQUERADE_MAPS: readonly ReconciledMap[] = ['cilium_ipmasq_v4', 'cilium_ipmasq_v6'];
@@ -80,6 +82,7 @@ export function compileNode(tables: NodeTables, facts: LocalFacts, options: Comp
     },
     findings: [...policy.findings, ...programs.findings],
     policies: policy.compiled,
+    masquerade: programs.masquerade,
   };
 }
 

@@ -1,6 +1,7 @@
 // Which program runs where, and the constants it is loaded with.
 
 import type {ResourceName} from '../../lib/desired/node-state.js';
+import type {MasqueradeSettings} from '../../lib/domain/masquerade.js';
 import type {Family} from '../../lib/core/ip.js';
 import {hasFamily, worldIdentity} from '../../lib/domain/identity.js';
 import type {Ipv6ProgramConfig, ProgramConfig} from '../maps/program-config.js';
@@ -32,6 +33,7 @@ export function compileAttachments(input: CompileInput): Attachment[] {
 
 export interface CompiledPrograms {
   readonly config: KernelState['programConfig'];
+  readonly masquerade: MasqueradeSettings;
   readonly findings: readonly Finding[];
 }
 
@@ -53,7 +55,18 @@ export function compilePrograms(input: CompileInput): CompiledPrograms {
     masqueradeRemoteNodes: options.masqueradeRemoteNodes,
     snatPorts: options.snatPorts, timeouts: options.timeouts, captureBytes: options.captureBytes, ipv6: compileIpv6(input, findings),
   };
-  return {config: encodeProgramConfig(program), findings};
+  return {config: encodeProgramConfig(program), masquerade: masqueradeSettings(input, program), findings};
+}
+
+/** What the programs are loaded with, for whoever wants to know why a packet is masqueraded. */
+function masqueradeSettings(input: CompileInput, {ipv6, ...program}: ProgramConfig): MasqueradeSettings {
+  const names = new Map(uplinks(input).map(({ifindex, name}) => [ifindex, name]));
+  return {
+    ipv4: {enabled: program.masquerade, exclusions: program.masqueradeExclusions},
+    ipv6: {enabled: ipv6?.masquerade ?? false, exclusions: ipv6?.masqueradeExclusions ?? []},
+    uplinks: program.devices.map((device) => ({name: names.get(device.ifindex) ?? '', ipv4: device.ipv4, ipv6: device.ipv6})),
+    remoteNodes: program.masqueradeRemoteNodes,
+  };
 }
 
 function compileIpv6(input: CompileInput, findings: Finding[]): Ipv6ProgramConfig | null {

@@ -8,7 +8,7 @@ import {snat6Codec, snatCodec} from '../../agent/maps/nat.js';
 import type {Verb} from '../context.js';
 import {usage} from '../errors.js';
 import {readIpmasq, readMap, readPolicies} from '../pins.js';
-import {FIRST_DROP_REASON, addressText, ctRows, ipcacheRows, lxcRows, metricRows, natRows, policyRows, portText, tunnelRows} from '../rows.js';
+import {addressText, ctRows, ipcacheRows, lxcRows, metricRows, natRows, policyRows, portText, tunnelRows} from '../rows.js';
 import {durationText, identityText, labelLines, list, monotonicSeconds, namesFor, originText} from './common.js';
 
 export const policy: Verb = async (context) => {
@@ -127,23 +127,16 @@ export const endpoint: Verb = (context) => list(context, {
   empty: 'no local endpoints',
 });
 
-export const metrics: Verb = (context) => printMetrics(context, 0);
-
-/** What was dropped since the maps were made. */
-export const drops: Verb = (context) => printMetrics(context, FIRST_DROP_REASON);
-
-function printMetrics(context: Parameters<Verb>[0], least: number): ReturnType<Verb> {
-  return list(context, {
-    items: metricRows(readMap(context.common.bpfRoot, metricsCodec)).filter(({reason}) => reason >= least),
-    columns: [
-      {title: 'REASON', cell: ({reasonText}) => reasonText},
-      {title: 'DIRECTION', cell: ({direction}) => direction},
-      {title: 'PACKETS', cell: ({packets}) => packets, right: true},
-      {title: 'BYTES', cell: ({bytes}) => bytes, right: true},
-      {title: 'CODE', cell: ({reason}) => reason, wide: true, right: true},
-      {title: 'AT', cell: ({file, line}) => (file === '' ? '' : `${file}:${line}`), wide: true},
-    ],
-    name: ({reason, direction}) => `${reason}/${direction}`,
-    empty: least === 0 ? 'nothing was counted' : 'nothing was dropped',
-  });
-}
+export const metrics: Verb = (context) => list(context, {
+  items: metricRows(readMap(context.common.bpfRoot, metricsCodec)),
+  columns: [
+    {title: 'REASON', cell: ({reasonText}) => reasonText},
+    {title: 'DIRECTION', cell: ({direction}) => direction},
+    {title: 'PACKETS', cell: ({packets}) => packets, right: true},
+    {title: 'BYTES', cell: ({bytes}) => bytes, right: true},
+    {title: 'CODE', cell: ({reason}) => reason, wide: true, right: true},
+    {title: 'AT', cell: ({file, line}) => (file === '' ? '' : `${file}:${line}`), wide: true},
+  ],
+  name: ({reason, direction}) => `${reason}/${direction}`,
+  empty: 'nothing was counted',
+});

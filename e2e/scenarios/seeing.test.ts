@@ -106,7 +106,10 @@ const READS: readonly (readonly [string, readonly RegExp[], () => unknown])[] = 
   ['bpf metrics list', [/Success\s+ingress/], () => some({reasonText: 'Success', direction: 'ingress'})],
   ['map list', [/cilium_ipcache\s+lpm_trie/, /cilium_policy\s+array_of_maps/], () => some({name: 'cilium_ipmasq_v4', entries: 12})],
   ['map get cilium_lxc', [/KEY\s+VALUE/], () => expect.arrayContaining([expect.objectContaining({key: addressOf('deathstar')})])],
-  ['masq', [/bpf/, /169\.254\.0\.0\/16/], () => expect.objectContaining({enabled: true})],
+  ['masq list', [/^10\.0\.0\.0\/8\s+native-routing-cidr/, /^11\.8\.37\.4\/32\s+ip-masq-agent\s+configmap/], () => some({prefix: '169.254.0.0/16', exclusion: 'ip-masq-agent'})],
+  ['masq check default/ywing 20.1.1.1', [/masqueraded as 10\.1\.8\.10 \(net0\)/, /8\s+ip-masq-agent\s+no/], () => expect.objectContaining({masqueraded: true, decidedBy: 'local-pod', source: addressOf('ywing')})],
+  ['masq check default/ywing 11.11.249.7', [/not masqueraded: ip-masq-agent 11\.11\.248\.0\/21/, /yes, decides\s+11\.11\.248\.0\/21/], () => expect.objectContaining({masqueraded: false, decidedBy: 'ip-masq-agent', prefix: '11.11.248.0/21'})],
+  ['masq status', [/^IPv4:\s+bpf, but not towards 10\.0\.0\.0\/8/, /Exceptions:\s+12 installed/, /Uplinks:\s+net0 10\.1\.8\.10/], () => expect.objectContaining({enabled: true, installed: 12, hold: null})],
   ['bgp peers', [/65008\s+65008\s+10\.1\.8\.1:179\s+established/, /ipv4\/unicast/], () => some({localAsn: 65008, address: '10.1.8.1', session: 'established'})],
   ['bgp routes', [/65008\s+10\.98\.\d+\.0\/24/], () => some({vrouter: 65008, nextHop: '0.0.0.0'})],
   ['bgp routes advertised', [/65008\s+10\.1\.8\.1\s+10\.98\.\d+\.0\/24\s+10\.1\.8\.10/], () => some({vrouter: 65008, peer: '10.1.8.1', nextHop: '10.1.8.10'})],
@@ -141,6 +144,52 @@ describe('cilium', () => {
     const text = await out(`cilium --node ${NODE} ${words}`);
     for (const wanted of table) expect(text).toMatch(new RegExp(wanted.source, 'm'));
     expect(await json(`cilium --node ${NODE} ${words}`)).toEqual(value());
+  }, MINUTE);
+});
+
+describe('masq', () => {
+  const masq = async (): Promise<readonly {readonly node: string; readonly revision: string; readonly state: string; readonly reason: string}[]> =>
+    JSON.parse((await front(`stentorctl --node ${NODE} masq status -o json --operator ${info.operatorSocket}`)).stdout) as Awaited<ReturnType<typeof masq>>;
+  const states = async (wanted: string): Promise<Awaited<ReturnType<typeof masq>>> => until(`all nodes are ${wanted}`, {timeoutMs: 10_000}, async () => {
+    const rows = await masq();
+    if (rows.length === 0 || !rows.every(({state}) => state === wanted)) throw new Error(JSON.stringify(rows));
+    return rows;
+  });
+  const config = (text: string): Promise<string> => out('kubectl apply -f -', JSON.stringify({apiVersion: 'v1', kind: 'ConfigMap', metadata: {name: 'ip-masq-agent', namespace: 'kube-system'}, data: {config: text}}));
+
+  test('status of every node; a broken ConfigMap keeps the old list on all of them and says so; a good one replaces it', async () => {
+    const before = await states('installed');
+    expect(new Set(before.map(({revision}) => revision)).size).toBe(1);
+    expect(before.map(({node}) => node)).toContain(NODE);
+    expect(await json(`stentorctl --node ${NODE} masq status`)).toMatchObject({revision: before[0]?.revision});
+
+    await config('nonMasqueradeCIDRs: [not-a-prefix]');
+    const held = await states('held');
+    expect(held[0]?.reason).toContain('nonMasqueradeCIDRs[0] is not a prefix: "not-a-prefix"');
+    expect((await front(`stentorctl --node ${NODE} masq status --operator ${info.operatorSocket}`)).code).toBe(1);
+    expect(await out(`stentorctl --node ${NODE} masq status`)).toMatch(/Held:\s+nonMasqueradeCIDRs\[0\] is not a prefix.*: what was installed before is kept/);
+    expect(await json(`stentorctl --node ${NODE} bpf ipmasq list`)).toEqual(ARTICLE_ENTRIES.map((prefix) => ({prefix})));
+
+    // JSON, host bits, both link-local switches.
+    await config('{"nonMasqueradeCIDRs": ["20.1.1.9/24", "20.1.1.0/24"], "masqLinkLocal": true, "masqLinkLocalIPv6": true}');
+    const after = await states('installed');
+    expect(after[0]?.revision).not.toBe(before[0]?.revision);
+    expect(await json(`stentorctl --node ${NODE} bpf ipmasq list`)).toEqual([{prefix: '20.1.1.0/24'}]);
+    await out('kubectl delete configmap ip-masq-agent -n kube-system');
+    const listed = (count: number): Promise<boolean> => until(`${count} prefixes`, {timeoutMs: 10_000}, async () => {
+      const rows = await json(`stentorctl --node ${NODE} bpf ipmasq list`) as readonly unknown[];
+      if (rows.length !== count) throw new Error(JSON.stringify(rows));
+      return true;
+    });
+    // The eleven defaults and link-local; then as before.
+    await listed(12);
+    expect(await json(`stentorctl --node ${NODE} masq status`)).toMatchObject({source: 'defaults', hold: null});
+    await out('kubectl create configmap ip-masq-agent --from-file=e2e/manifests/ip-masq/agent-config -n kube-system');
+    await until('the list is that of the beginning', {timeoutMs: 10_000}, async () => {
+      const rows = await states('installed');
+      if (rows[0]?.revision !== before[0]?.revision) throw new Error(JSON.stringify(rows));
+      return true;
+    });
   }, MINUTE);
 });
 
@@ -200,6 +249,26 @@ describe('metrics', () => {
     const results = await Promise.all(Array.from({length: probes}, () => udp(place(client), addressOf('deathstar'), 80, {timeoutMs: 300})));
     expect(new Set(results.map(({result}) => result))).toEqual(new Set(['timeout']));
     expect((await agent()).get(key)).toBe(before + probes);
+  }, MINUTE);
+
+  test('drops is equal to the drop counters, by reason and direction, and --watch shows what grows', async () => {
+    const child = spawn(join(ROOT, 'lab'), ['stentorctl', '--node', NODE, 'drops', '--watch', '--interval', '0.2', '-o', 'jsonl'], {env: {...process.env, ...env}, stdio: ['ignore', 'pipe', 'ignore'], detached: true});
+    const grown: {readonly reasonText: string; readonly packets: number}[] = [];
+    createInterface({input: child.stdout}).on('line', (line) => grown.push(JSON.parse(line) as typeof grown[number]));
+    try {
+      await until('the drops are watched', {timeoutMs: 20_000}, async () => {
+        await udp(place('myservice'), addressOf('deathstar'), 80, {timeoutMs: 100});
+        return grown.some(({reasonText, packets}) => reasonText === 'Policy denied' && packets > 0) ? true : null;
+      });
+    } finally {
+      if (child.pid !== undefined) process.kill(-child.pid, 'SIGTERM');
+    }
+    // Nothing of the lab is dropped by itself: both are read while the counters stand still.
+    const rows = await json(`stentorctl --node ${NODE} drops`) as readonly {readonly node: string; readonly reasonText: string; readonly direction: string; readonly packets: number}[];
+    const counters = [...await agent()].filter(([key, value]) => key.startsWith('cilium_drop_count_total{d') && value > 0);
+    expect(new Map(rows.map(({reasonText, direction, packets}) => [`cilium_drop_count_total{direction="${direction.toUpperCase()}",reason="${reasonText}"}`, packets]))).toEqual(new Map(counters));
+    expect(new Set(rows.map(({node}) => node))).toEqual(new Set([NODE]));
+    expect(rows.length).toBeGreaterThan(1);
   }, MINUTE);
 
   test('of an agent: endpoints, policies, identities, BGP', async () => {

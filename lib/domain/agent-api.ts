@@ -1,6 +1,7 @@
 // Answers of the agent's socket, as its contract names their fields: what the agent gives and the CLI reads.
 
 import type {BgpPeerStatus, BgpRouteStatus} from './bgp.js';
+import type {MasqueradeSettings} from './masquerade.js';
 import type {ApplyError} from './reports.js';
 
 export interface AgentStatus {
@@ -11,7 +12,13 @@ export interface AgentStatus {
   /** Null until there is a desired state. */
   readonly routingMode: 'native' | 'tunnel' | null;
   readonly devices: readonly string[];
-  readonly masquerade: {readonly enabled: boolean; readonly mode: string; readonly entries: number; readonly source: string | null; readonly hold: string | null};
+  readonly masquerade: {
+    readonly enabled: boolean; readonly mode: string; readonly entries: number; readonly source: string | null; readonly hold: string | null;
+    /** Of the list that the node was given, by content: equal on nodes that were given the same. Null until there is one. */
+    readonly revision: string | null;
+    /** Null until there is a desired state. */
+    readonly settings: MasqueradeSettings | null;
+  };
   readonly ipam: {readonly podCidrs: readonly string[]; readonly allocated: number; readonly capacity: number; readonly addresses: readonly {readonly ip: string; readonly owner: string}[]};
   readonly endpoints: {readonly total: number; readonly ready: number};
   readonly maps: readonly {readonly name: string; readonly entries: number; readonly maxEntries: number}[];
