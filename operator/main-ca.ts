@@ -3,12 +3,13 @@
 import {StentorError} from '../lib/core/errors.js';
 import {loadConfig} from '../lib/run/config.js';
 import {realClock} from '../lib/run/clock.js';
-import {CERTIFICATE_DAYS, loadOrCreateCa, writeIssued} from './stream/ca-files.js';
+import {loadOrCreateCa, writeIssued} from './stream/ca-files.js';
 
 const OPTIONS = {
   'ca-dir': {kind: 'string', default: '', required: true, help: 'folder of the CA; made when missing'},
   node: {kind: 'string', default: '', help: 'a node’s client certificate'},
   server: {kind: 'list', default: [], help: 'a server certificate for these names and addresses'},
+  validity: {kind: 'duration', default: '8760h', minMs: 1000, help: 'how long it is valid; an agent renews it in time'},
   out: {kind: 'string', default: '', required: true, help: 'folder for ca.crt, tls.crt, tls.key'},
 } as const;
 
@@ -23,7 +24,7 @@ export async function issueCommand(argv: readonly string[]): Promise<void> {
   const {node, server, out} = result.value;
   if ((node === '') === (server.length === 0)) throw new StentorError('CONFIG_INVALID', 'one of --node and --server is needed', {hint: 'see --help'});
   const {issueNode, issueServer} = await import('./stream/ca.js');
-  const validity = {nowMs: realClock.now(), validityDays: CERTIFICATE_DAYS};
+  const validity = {nowMs: realClock.now(), validityMs: result.value.validity};
   const ca = await loadOrCreateCa(result.value['ca-dir'], validity.nowMs);
   await writeIssued(out, node === '' ? await issueServer(ca, server, validity) : await issueNode(ca, node, validity));
 }

@@ -8,14 +8,15 @@ import {KubeClient} from '../lib/kube/client.js';
 import {loadKubeConfig} from '../lib/kube/kube-config.js';
 import type {Clock} from '../lib/run/clock.js';
 import type {Part} from '../lib/run/lifecycle.js';
-import type {Log} from '../lib/run/log.js';
+import {errorFields, type Log} from '../lib/run/log.js';
 import {ClusterApplier} from './apply/cluster-applier.js';
 import {installCrds} from './apply/crds.js';
 import {FileTarget} from './apply/file-target.js';
 import {KubeTarget} from './apply/kube-target.js';
 import type {OperatorConfig} from './config.js';
 import type {CaMaterial} from './stream/ca.js';
-import {loadOrCreateSecretCa} from './stream/ca-secret.js';
+import {loadOrCreateSecretCa, publishCa, type SecretRef} from './stream/ca-secret.js';
+import {nodeOfToken} from './stream/token-review.js';
 import type {Batch, KubeObject, WatchedKind} from './watch/feed-types.js';
 import {startKubeFeed, type Feed, type FeedStatus} from './watch/feed.js';
 import {startFileFeed, type FileFeed, type FileFeedParts} from './watch/files.js';
@@ -43,12 +44,17 @@ export interface ClusterSource {
   wantSecrets(names: ReadonlySet<string>): void;
   /** The CA that is kept in the cluster; null when there is no API server. */
   readonly loadCa: (() => Promise<CaMaterial>) | null;
+  /** Of an agent's token; null when there is no API server to ask. */
+  readonly nodeOfToken: ((token: string) => Promise<string>) | null;
   /** In start order. */
   readonly parts: readonly Part[];
 }
 
 /** For reading the CA's Secret, or making it. */
 const CA_TIMEOUT_MS = 30_000;
+const TOKEN_REVIEW_TIMEOUT_MS = 5000;
+/** What an agent's projected token is made for. */
+const TOKEN_AUDIENCE = 'stentor';
 const CRDS_DIR = join(import.meta.dirname, '../../crds');
 
 export function createSource(config: OperatorConfig, parts: SourceParts): Promise<ClusterSource> {
@@ -91,6 +97,7 @@ async function fileSource(config: OperatorConfig, parts: SourceParts): Promise<C
   return {
     applier,
     loadCa: null,
+    nodeOfToken: null,
     feedStatus: () => feed?.status() ?? null,
     wantSecrets: (names) => feed?.wantSecrets(names),
     parts: [
@@ -123,7 +130,10 @@ async function kubeSource(config: OperatorConfig, parts: SourceParts): Promise<C
   };
   return {
     applier,
-    loadCa: () => loadOrCreateSecretCa(namespacedName(config['ca-secret']), client, clock.now(), AbortSignal.timeout(CA_TIMEOUT_MS)),
+    loadCa: () => secretCa(namespacedName(config['ca-secret']), client, parts),
+    nodeOfToken: (token) => nodeOfToken(
+      {audience: TOKEN_AUDIENCE, serviceAccount: namespacedName(config['agent-service-account'])}, client, token, AbortSignal.timeout(TOKEN_REVIEW_TIMEOUT_MS),
+    ),
     feedStatus: () => feed?.status() ?? null,
     wantSecrets: (names) => feed?.wantSecrets(names),
     parts: [
@@ -140,6 +150,14 @@ async function kubeSource(config: OperatorConfig, parts: SourceParts): Promise<C
       leaderPart(config, {...parts, client, lead}),
     ],
   };
+}
+
+async function secretCa(ref: SecretRef, client: KubeClient, {clock, log}: SourceParts): Promise<CaMaterial> {
+  const signal = AbortSignal.timeout(CA_TIMEOUT_MS);
+  const ca = await loadOrCreateSecretCa(ref, client, clock.now(), signal);
+  // Agents that have the file already need no ConfigMap.
+  await publishCa(ref, client, ca, signal).catch((error: unknown) => log.warn('the CA’s certificate could not be published', {...ref, ...errorFields(error)}));
+  return ca;
 }
 
 function leaderPart(config: OperatorConfig, parts: SourceParts & {readonly client: KubeClient; readonly lead: (leading: boolean, leader: string) => void}): Part {

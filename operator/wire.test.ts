@@ -263,10 +263,10 @@ describe('hostile clients', () => {
     await harness.start();
     const nowMs = Date.now();
     const good = await harness.keys('a');
-    const foreign = await issueNode(await createCa({nowMs, validityDays: 1}), 'a', {nowMs, validityDays: 1});
+    const foreign = await issueNode(await createCa({nowMs, validityMs: 86_400_000}), 'a', {nowMs, validityMs: 86_400_000});
     const {loadOrCreateCa} = await import('./stream/ca-files.js');
     const {issueServer} = await import('./stream/ca.js');
-    const server = await issueServer(await loadOrCreateCa(`${harness.dir}/ca`, nowMs), ['localhost'], {nowMs, validityDays: 1});
+    const server = await issueServer(await loadOrCreateCa(`${harness.dir}/ca`, nowMs), ['localhost'], {nowMs, validityMs: 86_400_000});
     const clients = [
       await harness.agent('a', {keys: {...foreign, ca: good.ca}}),
       await harness.agent('a', {keys: {ca: good.ca, cert: null, key: null}}),

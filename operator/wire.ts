@@ -11,7 +11,6 @@ import {realClock, type Clock} from '../lib/run/clock.js';
 import type {HttpServerHandle} from '../lib/run/http.js';
 import type {Lifecycle, Part} from '../lib/run/lifecycle.js';
 import type {Log} from '../lib/run/log.js';
-import {readKeyMaterial} from '../lib/run/tls.js';
 import {bgpSecretNames} from './compile/bgp-speakers.js';
 import type {CompileOptions} from './compile/graph.js';
 import type {OperatorConfig} from './config.js';
@@ -19,8 +18,8 @@ import {DesiredStore} from './desired/store.js';
 import {decoders, type DecoderOptions} from './model/decoders.js';
 import {startObserveServer} from './observe/http.js';
 import {createMetrics, type OperatorMetrics} from './observe/metrics.js';
-import {issueServerKeys, loadOrCreateCa} from './stream/ca-files.js';
-import {StreamServer, type ServerKeys} from './stream/server.js';
+import {StreamServer} from './stream/server.js';
+import {addCertificateParts, wireCertificates} from './wire-certificates.js';
 import {debugView} from './wire-debug.js';
 import {Engine, type EngineObserver} from './wire-engine.js';
 import {createSource, masqueradeConfigMap, type ClusterSource} from './wire-source.js';
@@ -72,7 +71,7 @@ export interface Operator {
   readonly engine: Engine;
   readonly store: DesiredStore;
   /** Where agents and HTTP clients find it, once started. */
-  readonly addresses: {grpc: string; http: string};
+  readonly addresses: {grpc: string; http: string; bootstrap: string};
 }
 
 /** Adds every part to the lifecycle; the caller starts it. */
@@ -101,16 +100,19 @@ export async function wireOperator(config: OperatorConfig, parts: OperatorParts)
     onClusterState: (state) => source.applier?.set(state),
     onInSync: () => server.serve(),
   });
+  const certificates = wireCertificates(config, {source, engine, metrics, clock, log});
   const server = new StreamServer({
     listen: config.listen, operatorVersion: VERSION, sessionsMax: config['sessions-max'], snapshotsMax: config['snapshots-max'],
     inFlightMax: config['in-flight-max'], chunkBytes: config['chunk-bytes'], messageBytesMax: config['message-bytes-max'],
     helloTimeoutMs: config['hello-timeout'], keepaliveMs: config.keepalive,
-  }, {store, clock, log, events: engine, keys: () => serverKeys(config, source, clock)});
-  requireKeys(config, source);
+  }, {
+    store, clock, log, events: engine, credentials: certificates.server.credentials(true), addServices: (grpcServer) => certificates.nodes.addRenewalTo(grpcServer),
+  });
   collectGauges(metrics, {engine, server, store, source});
-  const addresses = {grpc: '', http: ''};
+  const addresses = {grpc: '', http: '', bootstrap: ''};
   const debug = {engine, store, server, source};
   lifecycle.add(httpPart(config, {engine, metrics, addresses, debug: (path) => debugView(debug, path)}));
+  addCertificateParts(lifecycle, certificates, {addresses, fail});
   lifecycle.add({
     name: 'stream',
     start: async () => {
@@ -131,18 +133,6 @@ function engineOptions(config: OperatorConfig): ConstructorParameters<typeof Eng
     compile: compileOptions(config), lbIpam: lbIpamOptions(config), decoders: decoders(decoderOptions(config)), unreachableAfterMs: config['unreachable-after'],
     settleMs: config['settle-time'], spanAckLimitMs: config['span-ack-limit'], endpointsPerNodeMax: config['endpoints-per-node-max'],
   };
-}
-
-function requireKeys(config: OperatorConfig, source: ClusterSource): void {
-  if (config['tls-dir'] !== '' || config['ca-dir'] !== '' || source.loadCa !== null) return;
-  throw new StentorError('CONFIG_INVALID', 'agents are served over mTLS only: --tls-dir or --ca-dir is required', {hint: 'see --help'});
-}
-
-async function serverKeys(config: OperatorConfig, source: ClusterSource, clock: Clock): Promise<ServerKeys> {
-  const {'tls-dir': dir, 'ca-dir': caDir, 'server-names': names} = config;
-  if (dir !== '') return readKeyMaterial({ca: join(dir, 'ca.crt'), cert: join(dir, 'tls.crt'), key: join(dir, 'tls.key')});
-  const ca = caDir === '' && source.loadCa !== null ? await source.loadCa() : await loadOrCreateCa(caDir, clock.now());
-  return issueServerKeys(ca, names, clock.now());
 }
 
 function observerOf(metrics: OperatorMetrics): EngineObserver {

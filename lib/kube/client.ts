@@ -179,11 +179,12 @@ export class KubeClient {
   }
 
   async create(path: string, object: KubeObject, signal: AbortSignal, options: {readonly fieldManager?: string} = {}): Promise<KubeObject> {
-    const answer = await this.#call('create', {
-      method: 'POST', path: withQuery(path, {fieldManager: options.fieldManager}), body: JSON.stringify(object),
-      contentType: 'application/json', idempotent: false,
-    }, signal);
-    return asKubeObject(answer, path);
+    return asKubeObject(await this.createJson(withQuery(path, {fieldManager: options.fieldManager}), object, signal), path);
+  }
+
+  /** For what is answered and not stored, and has no name: reviews, tokens. */
+  async createJson(path: string, object: unknown, signal: AbortSignal): Promise<unknown> {
+    return this.#call('create', {method: 'POST', path, body: JSON.stringify(object), contentType: 'application/json', idempotent: false}, signal);
   }
 
   /** Replaces with the object's resourceVersion as precondition. Only for objects whose every field is ours (Lease). */

@@ -25,6 +25,7 @@ export const RESOURCES = {
   EndpointSlice: resource('discovery.k8s.io/v1', 'EndpointSlice', 'endpointslices', 'namespaced'),
   NetworkPolicy: resource('networking.k8s.io/v1', 'NetworkPolicy', 'networkpolicies', 'namespaced'),
   Lease: resource('coordination.k8s.io/v1', 'Lease', 'leases', 'namespaced'),
+  TokenReview: resource('authentication.k8s.io/v1', 'TokenReview', 'tokenreviews', 'cluster'),
   Event: resource('events.k8s.io/v1', 'Event', 'events', 'namespaced'),
   CustomResourceDefinition: resource('apiextensions.k8s.io/v1', 'CustomResourceDefinition', 'customresourcedefinitions', 'cluster'),
   CiliumNetworkPolicy: resource('cilium.io/v2', 'CiliumNetworkPolicy', 'ciliumnetworkpolicies', 'namespaced'),

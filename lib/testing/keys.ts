@@ -11,7 +11,7 @@ export interface TestKeys {
 export type {IssuedKeys};
 
 export async function makeTestCa(): Promise<TestKeys> {
-  const options = {nowMs: Date.now(), validityDays: 1};
+  const options = {nowMs: Date.now(), validityMs: 86_400_000};
   const ca = await createCa(options);
   return {node: (name) => issueNode(ca, name, options), server: (names) => issueServer(ca, names, options)};
 }

@@ -10,6 +10,8 @@ export interface OperatorMetrics {
   readonly spanAckSeconds: Histogram;
   readonly spanAckIncomplete: Counter;
   readonly refused: Counter<'code'>;
+  readonly certificateExpirySeconds: Gauge<'certificate'>;
+  readonly certificatesIssued: Counter<'how'>;
   readonly sessions: Gauge;
   readonly revision: Gauge;
   readonly policiesPending: Gauge;
@@ -42,6 +44,8 @@ export function createMetrics(): OperatorMetrics {
     spanAckSeconds: own.histogram({name: 'endpoint_span_ack_seconds', help: 'From an endpoint’s report to its entry on all nodes', buckets: LATENCY_BUCKETS}),
     spanAckIncomplete: own.counter({name: 'endpoint_span_ack_incomplete_total', help: 'Endpoints that went on before their entry was on all nodes'}),
     refused: own.counter({name: 'sessions_refused_total', help: 'Clients that were turned away', labels: ['code']}),
+    certificateExpirySeconds: own.gauge({name: 'certificate_expiry_seconds', help: 'Until the operator’s certificate (server) and its CA (ca) expire', labels: ['certificate']}),
+    certificatesIssued: own.counter({name: 'certificates_issued_total', help: 'Certificates issued for nodes', labels: ['how']}),
     sessions: own.gauge({name: 'sessions', help: 'Agents connected'}),
     revision: own.gauge({name: 'revision', help: 'Revision of the desired state'}),
     policiesPending: own.gauge({name: 'policies_pending', help: 'Policies not in force on every node concerned'}),

@@ -9,6 +9,10 @@ export const NODE_ORGANISATION = 'system:nodes';
 
 const NODE_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
 
+export function isNodeName(text: string): boolean {
+  return NODE_NAME.test(text);
+}
+
 /** Throws `NOT_A_NODE` when the certificate, which TLS has already verified, is not that of a node. */
 export function nodeOfCertificate(certificate: PeerCertificate | undefined): string {
   const subject = certificate?.subject as {readonly CN?: string | string[]; readonly O?: string | string[]} | undefined;
@@ -19,6 +23,6 @@ export function nodeOfCertificate(certificate: PeerCertificate | undefined): str
   const organisations = Array.isArray(organisation) ? organisation : [organisation];
   if (!organisations.includes(NODE_ORGANISATION)) throw new StentorError('NOT_A_NODE', `the client certificate of ${name} lacks O=${NODE_ORGANISATION}`);
   const node = name.slice(NODE_CN_PREFIX.length);
-  if (!NODE_NAME.test(node)) throw new StentorError('NOT_A_NODE', `not a node name: ${JSON.stringify(node)}`);
+  if (!isNodeName(node)) throw new StentorError('NOT_A_NODE', `not a node name: ${JSON.stringify(node)}`);
   return node;
 }

@@ -5,8 +5,8 @@ import {join} from 'node:path';
 import {StentorError} from '../../lib/core/errors.js';
 import type {CaMaterial, IssuedKeys} from './ca.js';
 
-export const CA_DAYS = 3650;
-export const CERTIFICATE_DAYS = 365;
+const DAY_MS = 86_400_000;
+export const CA_VALIDITY_MS = 3650 * DAY_MS;
 
 /** Reads the CA of `dir`; makes one when there is none. */
 export async function loadOrCreateCa(dir: string, nowMs: number): Promise<CaMaterial> {
@@ -14,17 +14,11 @@ export async function loadOrCreateCa(dir: string, nowMs: number): Promise<CaMate
   if (certPem !== null && keyPem !== null) return {certPem, keyPem};
   if (certPem !== null || keyPem !== null) throw new StentorError('CA_INCOMPLETE', `${dir} holds only one of ca.crt and ca.key`, {dir});
   const {createCa} = await import('./ca.js');
-  const made = await createCa({nowMs, validityDays: CA_DAYS});
+  const made = await createCa({nowMs, validityMs: CA_VALIDITY_MS});
   await mkdir(dir, {recursive: true, mode: 0o700});
   await writeWhole(join(dir, 'ca.key'), made.keyPem, 0o600);
   await writeWhole(join(dir, 'ca.crt'), made.certPem, 0o644);
   return made;
-}
-
-/** A fresh server certificate: it lives as long as the process. */
-export async function issueServerKeys(ca: CaMaterial, names: readonly string[], nowMs: number): Promise<IssuedKeys> {
-  const {issueServer} = await import('./ca.js');
-  return issueServer(ca, names, {nowMs, validityDays: CERTIFICATE_DAYS});
 }
 
 export async function writeIssued(dir: string, issued: IssuedKeys): Promise<void> {

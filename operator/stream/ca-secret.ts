@@ -6,7 +6,7 @@ import {isKubeError} from '../../lib/kube/errors.js';
 import {isRecord, type KubeObject} from '../../lib/kube/object.js';
 import {collectionPath, objectPath, RESOURCES} from '../../lib/kube/resources.js';
 import type {CaMaterial} from './ca.js';
-import {CA_DAYS} from './ca-files.js';
+import {CA_VALIDITY_MS} from './ca-files.js';
 
 export interface SecretRef {
   readonly namespace: string;
@@ -21,7 +21,7 @@ export async function loadOrCreateSecretCa(ref: SecretRef, client: KubeClient, n
     if (!isKubeError(error, 'NotFound')) throw error;
   }
   const {createCa} = await import('./ca.js');
-  const made = await createCa({nowMs, validityDays: CA_DAYS});
+  const made = await createCa({nowMs, validityMs: CA_VALIDITY_MS});
   const object: KubeObject = {
     apiVersion: 'v1', kind: 'Secret', metadata: {name: ref.name, namespace: ref.namespace}, type: 'kubernetes.io/tls',
     stringData: {'tls.crt': made.certPem, 'tls.key': made.keyPem},
@@ -34,6 +34,12 @@ export async function loadOrCreateSecretCa(ref: SecretRef, client: KubeClient, n
     if (!isKubeError(error, 'AlreadyExists')) throw error;
     return decodeSecret(ref, await client.get(path, signal));
   }
+}
+
+/** The CA's certificate alone, in a ConfigMap of the same name: what agents are given, who must not read the Secret. */
+export async function publishCa(ref: SecretRef, client: KubeClient, ca: CaMaterial, signal: AbortSignal): Promise<void> {
+  const patch = {apiVersion: 'v1', kind: 'ConfigMap', metadata: {...ref}, data: {'ca.crt': ca.certPem}};
+  await client.patch(objectPath(RESOURCES.ConfigMap, ref.namespace, ref.name), {type: 'apply', patch, fieldManager: 'stentor-operator', force: true}, signal);
 }
 
 function decodeSecret(ref: SecretRef, object: KubeObject): CaMaterial {

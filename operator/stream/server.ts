@@ -12,6 +12,7 @@ import {Admission} from './admission.js';
 import {nodeOfCertificate} from './authn.js';
 import {decodeAgentMessage, type FromAgent} from './decode.js';
 import {Encoder, type SpanAck} from './encode.js';
+import {bind} from './listen.js';
 import {NodeSession} from './session.js';
 
 export interface StreamServerOptions {
@@ -29,12 +30,6 @@ export interface StreamServerOptions {
   readonly keepaliveMs: number;
 }
 
-export interface ServerKeys {
-  readonly ca: Buffer;
-  readonly cert: Buffer;
-  readonly key: Buffer;
-}
-
 /** What a session tells the rest of the operator. */
 export interface SessionEvents {
   onConnect(node: string): void;
@@ -50,8 +45,10 @@ export interface SessionEvents {
 
 export interface StreamServerParts {
   readonly store: DesiredStore;
-  /** Asked for when listening begins. */
-  readonly keys: () => Promise<ServerKeys>;
+  /** Of a port that asks its clients for certificates. */
+  readonly credentials: grpc.ServerCredentials;
+  /** Adds what else is served there. */
+  readonly addServices: (server: grpc.Server) => void;
   readonly clock: Clock;
   readonly log: Log;
   readonly events: SessionEvents;
@@ -95,19 +92,12 @@ export class StreamServer {
       'grpc-node.flow_control_window': 1 << 20,
     });
     SERVICE.addTo(this.#server, {Session: (call) => this.#accept(call)});
+    parts.addServices(this.#server);
   }
 
   /** Where it listens, with the real port. */
-  async listen(): Promise<string> {
-    const {ca, cert, key} = await this.#parts.keys();
-    const credentials = grpc.ServerCredentials.createSsl(ca, [{cert_chain: cert, private_key: key}], true);
-    const port = await new Promise<number>((resolve, reject) => {
-      this.#server.bindAsync(this.#options.listen, credentials, (error, bound) => {
-        if (error === null) resolve(bound);
-        else reject(new StentorError('LISTEN', `cannot listen on ${this.#options.listen}: ${error.message}`, {listen: this.#options.listen}, {cause: error}));
-      });
-    });
-    return `${this.#options.listen.slice(0, this.#options.listen.lastIndexOf(':'))}:${port}`;
+  listen(): Promise<string> {
+    return bind(this.#server, this.#options.listen, this.#parts.credentials);
   }
 
   /** The tables are in sync: sessions get their state from here on. */

@@ -68,7 +68,7 @@ export class Harness {
 
   async keys(node: string): Promise<IssuedKeys> {
     const nowMs = Date.now();
-    return issueNode(await loadOrCreateCa(join(this.dir, 'ca'), nowMs), node, {nowMs, validityDays: 1});
+    return issueNode(await loadOrCreateCa(join(this.dir, 'ca'), nowMs), node, {nowMs, validityMs: 86_400_000});
   }
 
   async agent(node: string, options: Partial<TestAgentOptions> = {}): Promise<TestAgent> {
