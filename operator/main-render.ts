@@ -13,7 +13,8 @@ import type {Batch, Change} from './watch/feed-types.js';
 import {startFileFeed} from './watch/files.js';
 import type {KindOptions} from './watch/kinds.js';
 import {assignedServices} from './compile/lb-ipam.js';
-import {compileOptions, decoderOptions, lbIpamOptions} from './wire.js';
+import {assignedNodes} from './compile/pod-cidrs.js';
+import {clusterPools, compileOptions, decoderOptions, lbIpamOptions} from './wire.js';
 import {kindOptions, loadAdmission} from './wire-source.js';
 
 export async function renderCommand(argv: readonly string[]): Promise<void> {
@@ -27,7 +28,11 @@ export async function renderCommand(argv: readonly string[]): Promise<void> {
   const batch = await readOnce(config.input, kindOptions(config));
   const store = new DesiredStore();
   const compiler = new Compiler(compileOptions(config));
-  const first = applyBatch(emptyTables(), batch, decoders(decoderOptions(config)));
+  const read = applyBatch(emptyTables(), batch, decoders(decoderOptions(config)));
+  const pools = clusterPools(config);
+  // The PodCIDRs that nodes would be given.
+  const given = pools === null ? read : applyRows(read.tables, 'nodes', assignedNodes(read.tables, pools));
+  const first = {tables: given.tables, changed: {...read.changed, ...given.changed}};
   store.apply(compiler.update(first.tables, first.changed));
   // The identities that would be created, as read back.
   const changes = [...compiler.identities.desired()].map(([name, labels]): Change => ({kind: 'CiliumIdentity', key: name, object: {

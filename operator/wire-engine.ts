@@ -5,6 +5,7 @@ import {StentorError} from '../lib/core/errors.js';
 import {contains, parsePrefix} from '../lib/core/ip.js';
 import type {ClusterState, DesiredEvent} from '../lib/desired/cluster-state.js';
 import type {EndpointReport, NodeReport, PeerReport} from '../lib/domain/reports.js';
+import type {ClusterPool} from '../lib/ipam/cluster-pools.js';
 import type {DemandOptions} from '../lib/lbipam/demand.js';
 import type {Clock} from '../lib/run/clock.js';
 import type {Log} from '../lib/run/log.js';
@@ -13,6 +14,7 @@ import {BGP_TABLES, ClusterStateBuilder, nodeRef} from './compile/cluster-state.
 import {LbStatuses} from './compile/lb-ipam.js';
 import {Enforcement, type NodeProgress} from './compile/enforcement.js';
 import {Compiler, objectsConcerned, type CompileOptions} from './compile/graph.js';
+import {PodCidrs} from './compile/pod-cidrs.js';
 import type {DesiredStore} from './desired/store.js';
 import type {EndpointReportFact} from './model/facts.js';
 import {applyBatch, applyRows, emptyTables, podOfReport, reportKey, type Applied, type ChangedKeys, type Decoders, type TableName, type Tables} from './model/tables.js';
@@ -31,6 +33,8 @@ export interface EngineOptions {
   readonly settleMs: number;
   readonly spanAckLimitMs: number;
   readonly endpointsPerNodeMax: number;
+  /** IPAM mode `cluster-pool`: what PodCIDRs are cut out of. Null where Kubernetes gives them out. */
+  readonly clusterPools: readonly ClusterPool[] | null;
 }
 
 /** The sessions as the engine sees them. */
@@ -91,6 +95,7 @@ export class Engine implements SessionEvents {
   readonly compiler: Compiler;
   readonly enforcement: Enforcement;
   readonly lb: LbStatuses;
+  readonly podCidrs: PodCidrs | null;
   readonly #options: EngineOptions;
   readonly #parts: EngineParts;
   readonly #cluster: ClusterStateBuilder;
@@ -120,6 +125,7 @@ export class Engine implements SessionEvents {
     this.compiler = new Compiler(options.compile);
     this.enforcement = new Enforcement({compiler: this.compiler, progressOf: (node) => this.#progressOf(node)});
     this.lb = new LbStatuses(options.lbIpam);
+    this.podCidrs = options.clusterPools === null ? null : new PodCidrs(options.clusterPools);
     this.#cluster = new ClusterStateBuilder({compiler: this.compiler, enforcement: this.enforcement, lb: this.lb});
   }
 
@@ -174,6 +180,7 @@ export class Engine implements SessionEvents {
     this.enforcement.settling = true;
     this.#settled = false;
     this.#lost.clear();
+    if (this.#inSync) this.#take({tables: this.#tables, changed: {}}, this.#parts.clock.monotonicMs());
     if (leading && this.#inSync) {
       this.#cluster.adoptAddresses(this.#tables);
       this.#publish();
@@ -287,8 +294,11 @@ export class Engine implements SessionEvents {
 
   #take(applied: Applied, receivedAtMs: number): void {
     this.#tables = applied.tables;
-    const changed = this.#inSync ? this.#withEarly(applied.changed) : this.#collect(applied.changed);
-    if (changed === null || (Object.keys(changed).length === 0 && this.#parts.store.revision > 0)) return;
+    const raw = this.#inSync ? this.#withEarly(applied.changed) : this.#collect(applied.changed);
+    if (raw === null) return;
+    const {tables, changed} = this.podCidrs?.update({tables: this.#tables, changed: raw}, this.#term % 2 === 1) ?? {tables: this.#tables, changed: raw};
+    this.#tables = tables;
+    if (Object.keys(changed).length === 0 && this.#parts.store.revision > 0) return;
     const before = this.#parts.store.revision;
     const startedMs = this.#parts.clock.monotonicMs();
     const compiled = this.compiler.update(this.#tables, changed);

@@ -1,7 +1,10 @@
 // The operator as a whole, in files mode: manifests in, agents over real gRPC and mTLS, conditions and objects out.
 
 import {afterEach, beforeEach, describe, expect, test} from '@jest/globals';
+import {readFile} from 'node:fs/promises';
+import {join} from 'node:path';
 import * as grpc from '@grpc/grpc-js';
+import {deepEqual} from '../lib/core/equal.js';
 import {stateVersion} from '../lib/desired/diff.js';
 import type {Condition} from '../lib/desired/cluster-state.js';
 import type {NodeState, Resource} from '../lib/desired/node-state.js';
@@ -50,6 +53,47 @@ function conditions(): readonly Condition[] {
 function enforced(): string {
   const condition = conditions().find(({type}) => type === 'stentor.io/Enforced');
   return condition === undefined ? '' : `${condition.status} ${condition.reason} ${condition.message}`;
+}
+
+describe('IPAM mode cluster-pool', () => {
+  const POOL = ['--ipam', 'cluster-pool', '--cluster-pool-ipv4-cidr', '10.7.0.0/23', '--cluster-pool-ipv4-mask-size', '24'];
+  const EXPORT = {
+    apiVersion: 'cilium.io/v2alpha1', kind: 'CiliumBGPPeeringPolicy', metadata: {name: 'rack'},
+    spec: {virtualRouters: [{localASN: 65001, exportPodCIDR: true, neighbors: [{peerAddress: '10.1.0.1/32', peerASN: 65000}]}]},
+  };
+  const third = {apiVersion: 'v1', kind: 'Node', metadata: {name: 'c'}, spec: {podCIDR: '10.98.9.0/24'}, status: {addresses: [{type: 'InternalIP', address: '10.1.2.10'}]}};
+  const podCidrs = (state: NodeState): unknown => (valueOf(state, 'node-config/node-config') as {readonly podCidrs?: unknown} | undefined)?.podCidrs;
+  const advertised = (state: NodeState): string => JSON.stringify(valueOf(state, 'speaker/speaker') ?? '');
+  const ciliumNode = async (name: string): Promise<string> => readFile(join(harness.dir, 'output/ciliumnodes', `${name}.yaml`), 'utf8').catch(() => '');
+
+  test('PodCIDRs come from the pool, outlive the operator, and are what BGP announces; a full pool is said', async () => {
+    await harness.write('bgp', EXPORT);
+    await harness.start(POOL);
+    const [a, b] = [await harness.agent('a'), await harness.agent('b')];
+    await until('both have theirs', () => deepEqual([podCidrs(a.held), podCidrs(b.held)], [['10.7.0.0/24'], ['10.7.1.0/24']]));
+    expect(advertised(b.held)).toContain('10.7.1.0/24');
+    expect(advertised(b.held)).not.toContain('10.98.');
+    a.report('web', '10.7.0.5');
+    await until('its address is known', () => b.held.has('ipcache/10.7.0.5/32'));
+    await harness.write('third', third);
+    await until('the third has none', () => harness.operator?.engine.tables.nodes.get('c')?.assigned?.error === 'no IPv4 PodCIDR is left: 10.7.0.0/23 has 2 of /24');
+    const c = await harness.agent('c');
+    await until('and its agent knows', () => deepEqual(podCidrs(c.held), []));
+    await eventually('its CiliumNode says so', async () => (await ciliumNode('c')).includes('error: "no IPv4 PodCIDR is left'));
+
+    await harness.stopOperator();
+    await harness.write('nodes', ...NODES.slice(1));
+    await harness.start(POOL);
+    const [b2, c2] = [await harness.agent('b'), await harness.agent('c')];
+    await until('the second keeps its own, the third has what the first had', () => deepEqual([podCidrs(b2.held), podCidrs(c2.held)], [['10.7.1.0/24'], ['10.7.0.0/24']]));
+    await eventually('nothing is wrong any more', async () => (await ciliumNode('c')).includes('operator-status: {}'));
+    expect((await ciliumNode('c')).includes('10.7.0.0/24')).toBe(true);
+  });
+});
+
+async function eventually(what: string, condition: () => Promise<boolean>, limitMs = 3000): Promise<void> {
+  const deadline = performance.now() + limitMs;
+  while (!await condition()) if (performance.now() > deadline) throw new Error(`not within ${limitMs} ms: ${what}`);
 }
 
 describe('streaming', () => {

@@ -6,6 +6,7 @@ import {StentorError} from '../lib/core/errors.js';
 import {BGP_CLASS} from '../lib/domain/exposed-service.js';
 import type {LabelFilter} from '../lib/domain/label-filter.js';
 import {parseLabelFilter} from '../lib/domain/label-filter-parse.js';
+import {parseClusterPools, type ClusterPool} from '../lib/ipam/cluster-pools.js';
 import type {DemandOptions} from '../lib/lbipam/demand.js';
 import {realClock, type Clock} from '../lib/run/clock.js';
 import type {HttpServerHandle} from '../lib/run/http.js';
@@ -55,8 +56,20 @@ function ipv6Options(config: OperatorConfig): Pick<CompileOptions, 'ipv6'> {
 export function decoderOptions(config: OperatorConfig): DecoderOptions {
   return {
     clusterName: config['cluster-name'], masquerade: masqueradeConfigMap(config), invalidPolicy: config['invalid-policy'], icmpTypeZero: config['icmp-type-zero'],
-    ipv6: config['enable-ipv6'],
+    ipv6: config['enable-ipv6'], ipam: config.ipam,
   };
+}
+
+/** Null where Kubernetes gives out PodCIDRs. Throws `CONFIG_INVALID`. */
+export function clusterPools(config: OperatorConfig): readonly ClusterPool[] | null {
+  if (config.ipam === 'kubernetes') return null;
+  const pools = ([4, 6] as const).flatMap((family) => {
+    const parsed = parseClusterPools(family, config[`cluster-pool-ipv${family}-cidr`], config[`cluster-pool-ipv${family}-mask-size`]);
+    if (typeof parsed === 'string') throw new StentorError('CONFIG_INVALID', `--cluster-pool-ipv${family}-cidr: ${parsed}`, {hint: 'see --help'});
+    return family === 4 || config['enable-ipv6'] ? parsed : [];
+  });
+  if (pools.length === 0) throw new StentorError('CONFIG_INVALID', '--ipam cluster-pool needs --cluster-pool-ipv4-cidr, or with --enable-ipv6 --cluster-pool-ipv6-cidr', {hint: 'see --help'});
+  return pools;
 }
 
 export interface OperatorParts {
@@ -131,7 +144,7 @@ export async function wireOperator(config: OperatorConfig, parts: OperatorParts)
 function engineOptions(config: OperatorConfig): ConstructorParameters<typeof Engine>[0] {
   return {
     compile: compileOptions(config), lbIpam: lbIpamOptions(config), decoders: decoders(decoderOptions(config)), unreachableAfterMs: config['unreachable-after'],
-    settleMs: config['settle-time'], spanAckLimitMs: config['span-ack-limit'], endpointsPerNodeMax: config['endpoints-per-node-max'],
+    clusterPools: clusterPools(config), settleMs: config['settle-time'], spanAckLimitMs: config['span-ack-limit'], endpointsPerNodeMax: config['endpoints-per-node-max'],
   };
 }
 
@@ -157,6 +170,7 @@ function collectGauges(metrics: OperatorMetrics, parts: {engine: Engine; server:
     metrics.writesPending.set({}, source.applier?.pending ?? 0);
     metrics.unmanagedPods.set({}, engine.unmanagedPods());
     collectLbIpam(metrics, engine);
+    collectPodCidrs(metrics, engine);
     for (const [table, rows] of Object.entries(engine.tables)) metrics.rows.set({table}, rows.size);
   });
 }
@@ -172,6 +186,15 @@ function collectLbIpam({lbIpam}: OperatorMetrics, engine: Engine): void {
   for (const [pool, {available, used}] of pools) {
     lbIpam.ipsAvailable.set({pool}, Number(available));
     lbIpam.ipsUsed.set({pool}, Number(used));
+  }
+}
+
+function collectPodCidrs({podCidrs}: OperatorMetrics, engine: Engine): void {
+  if (engine.podCidrs === null) return;
+  podCidrs.nodesWithout.set({}, engine.podCidrs.wanting);
+  for (const {pool, total, used} of engine.podCidrs.use) {
+    podCidrs.available.set({pool}, total - used);
+    podCidrs.used.set({pool}, used);
   }
 }
 

@@ -9,6 +9,7 @@ import {RESOURCES} from '../../lib/kube/resources.js';
 import type {CompiledSpeaker} from '../../operator/compile/bgp.js';
 import {Speakers} from '../../operator/compile/bgp-speakers.js';
 import {assignedServices} from '../../operator/compile/lb-ipam.js';
+import {writtenNodes} from '../../operator/compile/pod-cidrs.js';
 import {decoders} from '../../operator/model/decoders.js';
 import {applyBatch, applyRows, emptyTables, type Tables} from '../../operator/model/tables.js';
 import type {VerbContext} from '../context.js';
@@ -52,7 +53,8 @@ export function bgpWorld(objects: readonly SourceObject[], addresses: 'shown' | 
     return [{kind, key: objectKey(object), object}];
   });
   const read = applyBatch(emptyTables(), {changes, inSync: true, receivedAtMs: 0}, DECODERS);
-  const given = applyRows(read.tables, 'exposedServices', addresses === 'given' ? assignedServices(read.tables, LB_IPAM) : []);
+  const {tables: settled} = applyRows(read.tables, 'nodes', writtenNodes(read.tables));
+  const given = applyRows(settled, 'exposedServices', addresses === 'given' ? assignedServices(settled, LB_IPAM) : []);
   const {tables} = given;
   const speakers = new Speakers();
   speakers.update(tables, {...given.changed, ...read.changed});

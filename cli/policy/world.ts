@@ -240,14 +240,14 @@ function endpointsOf(
 }
 
 function nodesOf(nodes: readonly SourceObject[], ciliumNodes: readonly SourceObject[]): OfflineNode[] {
-  const routers = new Map(ciliumNodes.map(({object}) => {
-    const {name, routerAddress} = decodeCiliumNode(object);
-    return [name, routerAddress];
-  }));
+  const written = new Map(ciliumNodes.map(({object}) => [object.metadata.name, decodeCiliumNode(object)]));
   return nodes.map(({object}) => {
     const {name, addresses, podCidrs} = decodeNode(object);
-    const router = routers.get(name) ?? null;
-    return {name, addresses: [...new Set([...addresses.map(({ip}) => ip), ...(router === null ? [] : [router])])], podCidrs};
+    const known = written.get(name);
+    const router = known?.routerAddress ?? null;
+    // The CiliumNode has them in every IPAM mode.
+    const given = known?.podCidrs ?? [];
+    return {name, addresses: [...new Set([...addresses.map(({ip}) => ip), ...(router === null ? [] : [router])])], podCidrs: given.length === 0 ? podCidrs : given};
   });
 }
 

@@ -17,6 +17,9 @@ export interface Prefix {
   readonly length: number;
 }
 
+/** A prefix is cut into no more than 2^24 subnets. */
+export const SUBNET_BITS_MAX = 24;
+
 export function maxLength(family: Family): number {
   return family === 4 ? 32 : 128;
 }
@@ -185,6 +188,26 @@ export function compareAddresses(a: Address, b: Address): number {
     if (difference !== 0) return difference;
   }
   return 0;
+}
+
+/** The `index`th of the prefixes of `length` that `prefix` is made of. */
+export function subnetAt(prefix: Prefix, length: number, index: number): Prefix {
+  const bits = length - prefix.length;
+  invariant(length <= maxLength(prefix.family) && bits >= 0 && bits <= SUBNET_BITS_MAX && index >= 0 && index < 2 ** bits, 'there is such a subnet', {length, index});
+  const bytes = new Uint8Array(prefix.bytes);
+  for (let bit = 0; bit < bits; bit++) {
+    const at = length - 1 - bit;
+    if (((index >> bit) & 1) === 1) bytes[at >> 3] = (bytes[at >> 3] ?? 0) | (0x80 >> (at & 7));
+  }
+  return {family: prefix.family, bytes, length};
+}
+
+/** Which of the prefixes of `length` that `outer` is made of the first address of `inner` lies in. */
+export function subnetIndex(outer: Prefix, length: number, inner: Address): number {
+  invariant(length - outer.length <= SUBNET_BITS_MAX, 'the subnets can be counted', {length});
+  let index = 0;
+  for (let at = outer.length; at < length; at++) index = 2 * index + (((inner.bytes[at >> 3] ?? 0) >> (7 - (at & 7))) & 1);
+  return index;
 }
 
 /** The address `offset` after the first of `prefix`; null past its end. IPv4 only as far as 2^32. */

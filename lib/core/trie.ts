@@ -56,9 +56,10 @@ export class PrefixTrie<V> {
 
   /** Every stored prefix inside `outer` (itself included). */
   within(outer: Prefix): {readonly prefix: Prefix; readonly value: V}[] {
-    const found: Row<V>[] = [];
+    const own = this.#byLength[outer.family].get(outer.length)?.get(formatPrefix(outer));
+    const found: Row<V>[] = own === undefined ? [] : [own];
     for (const [length, rows] of this.#byLength[outer.family]) {
-      if (length < outer.length) continue;
+      if (length <= outer.length) continue;
       for (const row of rows.values()) if (contains(outer, row.prefix)) found.push(row);
     }
     return found;

@@ -25,6 +25,8 @@ export interface DesiredCiliumNode {
   readonly nodeUid: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly spec: Readonly<Record<string, unknown>>;
+  /** `status.ipam.operator-status.error`, empty = none; absent where the operator gives out no PodCIDRs. */
+  readonly ipamError?: string;
 }
 
 /** A CiliumEndpoint: `status` as in the object. Owner: the Pod. */

@@ -14,7 +14,7 @@ import {planEvent} from './events.js';
 import {planIdentity} from './identities.js';
 import {KeyedWriter} from './keyed-writer.js';
 import type {ObjectTarget} from './kube-target.js';
-import {planNode} from './node-objects.js';
+import {planNode, planNodeStatus} from './node-objects.js';
 import {ObservedObjects, type ObservedChange} from './observed-objects.js';
 import {NOTHING, type Plan} from './plan.js';
 import {planPolicyStatus, POLICY_RESOURCES} from './policy-status.js';
@@ -85,6 +85,7 @@ export class ClusterApplier {
       const seen = this.#observed.observe(change);
       if (seen === null) continue;
       if (change.kind === 'CiliumBGPNodeConfig') this.#mark(`bgp-status/${change.key}`);
+      if (change.kind === 'CiliumNode') this.#mark(`node-status/${change.key}`);
       if (!(change.kind in POLICY_RESOURCES)) this.#mark(`${change.kind}/${change.key}`);
       else for (const uid of new Set([seen.before?.metadata.uid, seen.after?.metadata.uid])) if (uid !== undefined) this.#mark(`status/${uid}`);
     }
@@ -100,6 +101,7 @@ export class ClusterApplier {
     this.#state = state;
     this.#markDifferent('CiliumIdentity', before.identities, state.identities);
     this.#markDifferent('CiliumNode', before.nodes, state.nodes);
+    this.#markDifferent('node-status', before.nodes, state.nodes);
     this.#markDifferent('CiliumEndpoint', before.endpoints, state.endpoints);
     this.#markDifferent('Service', before.services, state.services);
     const [configsBefore, configs] = [before.bgpNodeConfigs ?? NO_NODE_CONFIGS, state.bgpNodeConfigs ?? NO_NODE_CONFIGS];
@@ -188,6 +190,7 @@ export class ClusterApplier {
     switch (kind) {
       case 'CiliumIdentity': return this.#planIdentity(key);
       case 'CiliumNode': return planNode(this.#state.nodes.get(key), this.#observed.get(kind, key));
+      case 'node-status': return planNodeStatus(this.#state.nodes.get(key), this.#observed.get('CiliumNode', key));
       case 'CiliumEndpoint': return planEndpoint(this.#state.endpoints.get(key), this.#observed.get(kind, key));
       case 'Service': return this.#planService(key);
       case 'CiliumBGPNodeConfig': return planBgpNodeConfig(this.#state.bgpNodeConfigs?.get(key), this.#observed.get(kind, key));

@@ -11,7 +11,7 @@ export interface ObservedChange {
 
 /** Of each kind only the members that plans look at are kept. */
 const KEPT: Readonly<Record<string, readonly string[]>> = {
-  CiliumIdentity: ['security-labels'], CiliumNode: ['spec'], CiliumEndpoint: ['status'],
+  CiliumIdentity: ['security-labels'], CiliumNode: ['spec', 'status'], CiliumEndpoint: ['status'],
   CiliumNetworkPolicy: ['status'], CiliumClusterwideNetworkPolicy: ['status'], CiliumBGPPeeringPolicy: ['status'],
   CiliumLoadBalancerIPPool: ['status'], Service: ['status'],
   CiliumBGPClusterConfig: ['status'], CiliumBGPPeerConfig: ['status'], CiliumBGPNodeConfig: ['spec', 'status'],

@@ -7,7 +7,7 @@ import {planEndpoint} from './endpoints.js';
 import {planEvent} from './events.js';
 import {planIdentity} from './identities.js';
 import {OURS} from './kube-target.js';
-import {planNode} from './node-objects.js';
+import {planNode, planNodeStatus} from './node-objects.js';
 import {contains} from './plan.js';
 import {planPolicyStatus} from './policy-status.js';
 
@@ -49,6 +49,20 @@ describe('nodes and endpoints', () => {
     expect(planNode(node, {...served, spec: {addresses: []}}).verb).toBe('apply');
     expect(planNode(undefined, served).verb).toBe('remove');
     expect(planNode(undefined, {metadata: {name: 'n'}}).verb).toBe('nothing');
+  });
+
+  test('why a node has no PodCIDR is said in the status, beside the spec; where Kubernetes gives them out nothing is', () => {
+    const without = {...node, ipamError: 'no IPv4 PodCIDR is left'};
+    const served: KubeObject = {metadata: {name: 'n', labels: OURS}, spec: node.spec};
+    expect([planNodeStatus(node, served).verb, planNodeStatus(without, undefined).verb, planNodeStatus(without, {metadata: {name: 'n'}}).verb]).toEqual(['nothing', 'nothing', 'nothing']);
+    const plan = planNodeStatus(without, served);
+    expect(plan).toMatchObject({verb: 'applyStatus', object: {spec: node.spec, status: {ipam: {'operator-status': {error: without.ipamError}}}}});
+    if (plan.verb !== 'applyStatus') throw new Error(plan.verb);
+    expect(planNodeStatus(without, plan.object).verb).toBe('nothing');
+    expect(planNodeStatus({...node, ipamError: ''}, plan.object)).toMatchObject({verb: 'applyStatus', object: {status: {ipam: {'operator-status': {}}}}});
+    expect(planNodeStatus({...node, ipamError: ''}, served).verb).toBe('nothing');
+    // A write of the spec leaves it.
+    expect(planNode({...without, labels: {rack: 'rack1'}}, plan.object)).toMatchObject({verb: 'apply', object: {status: {ipam: {'operator-status': {error: without.ipamError}}}}});
   });
 
   test('an endpoint whose pod was made anew gets the new owner', () => {

@@ -5,6 +5,7 @@ import type {ObjectRef, Rejection} from '../../lib/core/errors.js';
 import {Table, type RowChange} from '../../lib/core/table.js';
 import type {ClusterState, DesiredBgpNodeConfig, DesiredCiliumEndpoint, DesiredCiliumNode, DesiredEvent, DesiredIdentity, DesiredPolicyStatus} from '../../lib/desired/cluster-state.js';
 import type {IdentityId} from '../../lib/domain/identity.js';
+import type {NodeFact} from '../model/facts.js';
 import type {ChangedKeys, Tables} from '../model/tables.js';
 import type {BgpStatus} from './bgp-status.js';
 import type {Endpoint} from './endpoints.js';
@@ -119,6 +120,7 @@ export class ClusterStateBuilder {
     this.#nodes = this.#nodes.with([...names].map((name): RowChange<DesiredCiliumNode> => {
       const next = ciliumNode(tables, name);
       const before = this.#nodes.get(name);
+      this.#setEvents(`pod-cidrs ${name}`, podCidrEvents(tables.nodes.get(name)));
       return [name, before !== undefined && deepEqual(before, next) ? before : next];
     }));
   }
@@ -204,8 +206,9 @@ function ciliumNode(tables: Tables, name: string): DesiredCiliumNode | null {
     name, nodeUid: fact.uid, labels: fact.labels,
     spec: {
       addresses: [...fact.addresses, ...routerAddresses(view).map((ip) => ({type: 'CiliumInternalIP', ip}))],
-      ipam: {podCIDRs: fact.podCidrs},
+      ipam: {podCIDRs: (fact.assigned ?? fact).podCidrs},
     },
+    ...(fact.assigned === undefined ? {} : {ipamError: fact.assigned.error}),
   };
 }
 
@@ -243,6 +246,12 @@ function bgpEvents(tables: Tables, compiler: Compiler): DesiredEvent[] {
   const rejected = objects.flatMap(({rejections, apiVersion}) => rejections.map((rejection) => warning(rejection, apiVersion)));
   const findings = compiler.speakers.findings().map(({object, apiVersion, reason, message}): DesiredEvent => ({object, apiVersion, type: 'Warning', reason, message}));
   return [...rejected, ...findings];
+}
+
+/** The reason is that of Kubernetes' own allocator. */
+function podCidrEvents(node: NodeFact | undefined): DesiredEvent[] {
+  if (node?.assigned === undefined || node.assigned.error === '') return [];
+  return [{object: nodeRef(node.name, node.uid), apiVersion: 'v1', type: 'Warning', reason: 'CIDRNotAvailable', message: node.assigned.error}];
 }
 
 /** A Node, as the object of an Event. */

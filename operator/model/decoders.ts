@@ -30,6 +30,8 @@ export interface DecoderOptions extends DecodeContext {
   readonly masquerade: {readonly namespace: string; readonly name: string};
   /** What becomes of a policy that was refused: its subjects stay isolated, or it is as if it were not there. */
   readonly invalidPolicy: 'isolate' | 'ignore';
+  /** Who gives out PodCIDRs: Kubernetes (unless said), or this operator. */
+  readonly ipam?: 'kubernetes' | 'cluster-pool';
 }
 
 export const MASQUERADE_ROW = 'ip-masq-agent';
@@ -39,7 +41,7 @@ export function decoders(options: DecoderOptions): Decoders {
   return {
     Pod: plain('pods', decodePod),
     Namespace: plain('namespaces', decodeNamespace),
-    Node: plain('nodes', decodeNode),
+    Node: plain(options.ipam === 'cluster-pool' ? 'bareNodes' : 'nodes', decodeNode),
     CiliumEndpoint: plain('endpoints', decodeCiliumEndpoint),
     CiliumNode: plain('ciliumNodes', decodeCiliumNode),
     CiliumCIDRGroup: plain('cidrGroups', decodeCidrGroup),

@@ -43,6 +43,12 @@ export interface NodeFact {
   readonly addresses: readonly {readonly type: string; readonly ip: string}[];
   /** Canonical. */
   readonly podCidrs: readonly string[];
+  /** Where the operator gives out PodCIDRs: what the CiliumNode should say. In `podCidrs` is what it has been read back with. */
+  readonly assigned?: {
+    readonly podCidrs: readonly string[];
+    /** Why the node lacks one; empty = it does not. */
+    readonly error: string;
+  };
 }
 
 export interface CiliumIdentityFact {
@@ -70,6 +76,8 @@ export interface CiliumNodeFact {
   /** CiliumInternalIP. */
   readonly routerAddress: string | null;
   readonly routerAddress6?: string;
+  /** Canonical. */
+  readonly podCidrs: readonly string[];
   /** Prefixes of CiliumPodIPPools that the node was given, canonical. */
   readonly pools: readonly {readonly pool: string; readonly prefix: string}[];
 }

@@ -17,6 +17,8 @@ export interface Tables {
   readonly pods: Table<PodFact>;
   readonly namespaces: Table<NamespaceFact>;
   readonly nodes: Table<NodeFact>;
+  /** Nodes as Kubernetes has them, where `nodes` follows from them and from what the operator gives out: IPAM mode `cluster-pool`. */
+  readonly bareNodes: Table<NodeFact>;
   readonly identities: Table<CiliumIdentityFact>;
   readonly endpoints: Table<CiliumEndpointFact>;
   readonly ciliumNodes: Table<CiliumNodeFact>;
@@ -52,6 +54,7 @@ export function emptyTables(): Tables {
     pods: Table.empty<PodFact>({namespace: (pod) => [pod.namespace], node: (pod) => (pod.nodeName === null ? [] : [pod.nodeName])}),
     namespaces: Table.empty(),
     nodes: Table.empty<NodeFact>({address: (node) => node.addresses.map(({ip}) => ip)}),
+    bareNodes: Table.empty(),
     identities: Table.empty<CiliumIdentityFact>({labels: (identity) => [identity.labels.key]}),
     endpoints: Table.empty(),
     ciliumNodes: Table.empty(),

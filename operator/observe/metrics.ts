@@ -29,6 +29,12 @@ export interface OperatorMetrics {
     readonly servicesMatching: Gauge;
     readonly servicesUnsatisfied: Gauge;
   };
+  /** Of the pools that this operator cuts PodCIDRs out of. */
+  readonly podCidrs: {
+    readonly available: Gauge<'pool'>;
+    readonly used: Gauge<'pool'>;
+    readonly nodesWithout: Gauge;
+  };
   /** Before every scrape. */
   onScrape(collect: () => void): void;
   render(): Promise<string>;
@@ -59,6 +65,11 @@ export function createMetrics(): OperatorMetrics {
       ipsUsed: process.gauge({name: 'lbipam_ips_used', help: 'Addresses of a pool that Services have', labels: ['pool']}),
       servicesMatching: process.gauge({name: 'lbipam_services_matching', help: 'LoadBalancer Services that get their addresses from pools'}),
       servicesUnsatisfied: process.gauge({name: 'lbipam_services_unsatisfied', help: 'LoadBalancer Services that lack an address they ask for'}),
+    },
+    podCidrs: {
+      available: own.gauge({name: 'pod_cidrs_available', help: 'PodCIDRs that a cluster pool can still give to nodes', labels: ['pool']}),
+      used: own.gauge({name: 'pod_cidrs_used', help: 'PodCIDRs of a cluster pool that nodes have', labels: ['pool']}),
+      nodesWithout: own.gauge({name: 'nodes_without_pod_cidr', help: 'Nodes that lack a PodCIDR because the cluster pools are full'}),
     },
     apiCallSeconds: own.histogram({name: 'api_call_seconds', help: 'Calls to the API server', labels: ['verb', 'code'], buckets: LATENCY_BUCKETS}),
     writes: own.counter({name: 'writes_total', help: 'Objects written to Kubernetes, or to --output', labels: ['kind', 'verb', 'result']}),

@@ -12,7 +12,7 @@ const nothing = (): void => undefined;
 
 export function engineWith(workload: Workload, identities: readonly Change[]): Engine {
   const engine = new Engine({
-    compile: COMPILE, decoders: DECODERS, lbIpam: {families: [4], defaultIpam: true, classes: new Set()}, unreachableAfterMs: 60_000, settleMs: 60_000, spanAckLimitMs: 100, endpointsPerNodeMax: 1000,
+    compile: COMPILE, decoders: DECODERS, lbIpam: {families: [4], defaultIpam: true, classes: new Set()}, unreachableAfterMs: 60_000, settleMs: 60_000, spanAckLimitMs: 100, endpointsPerNodeMax: 1000, clusterPools: null,
   }, {
     store: new DesiredStore(), sessions: {get: () => undefined, all: () => [], spanAck: nothing}, clock: realClock, log: silentLog,
     observer: {compiled: nothing, converged: nothing, spanAcked: nothing, refused: nothing}, onClusterState: nothing, onInSync: nothing,

@@ -1,4 +1,4 @@
-// CiliumNode → the router address that the node had before its agent reports again, and the prefixes of pod pools that it was given.
+// CiliumNode → the router address that the node had before its agent reports again, its PodCIDRs, and the prefixes of pod pools that it was given.
 
 import {formatAddress, formatPrefix, parseAddress, parsePrefix, type Family} from '../../../lib/core/ip.js';
 import type {KubeObject} from '../../watch/feed-types.js';
@@ -13,10 +13,15 @@ export function decodeCiliumNode(object: KubeObject): CiliumNodeFact {
     return router === undefined ? null : formatAddress(router);
   };
   const router6 = routerOf(6);
-  const allocated = list(record(record(record(object['spec'])['ipam'])['pools'])['allocated']).map(record);
-  const pools = allocated.flatMap((item) => strings(item['cidrs']).flatMap((cidr) => {
-    const prefix = parsePrefix(cidr);
-    return prefix === null ? [] : [{pool: text(item['pool']), prefix: formatPrefix(prefix)}];
-  }));
-  return {name: object.metadata.name, routerAddress: routerOf(4), ...(router6 === null ? {} : {routerAddress6: router6}), pools};
+  const ipam = record(record(object['spec'])['ipam']);
+  const allocated = list(record(ipam['pools'])['allocated']).map(record);
+  const pools = allocated.flatMap((item) => canonical(item['cidrs']).map((prefix) => ({pool: text(item['pool']), prefix})));
+  return {name: object.metadata.name, routerAddress: routerOf(4), ...(router6 === null ? {} : {routerAddress6: router6}), podCidrs: canonical(ipam['podCIDRs']), pools};
+}
+
+function canonical(prefixes: unknown): string[] {
+  return strings(prefixes).flatMap((item) => {
+    const prefix = parsePrefix(item);
+    return prefix === null ? [] : [formatPrefix(prefix)];
+  });
 }
