@@ -71,6 +71,20 @@ export class Table<V> implements ReadonlyMap<string, V> {
     return keys;
   }
 
+  /** Rows with `value` in index `name`. */
+  forEachBy(name: string, value: string, visit: (row: V, key: string) => void): void {
+    const content = this.#content;
+    const keys = 'byKey' in content ? indexOf(content, name)?.byValue.get(value) : this.keysBy(name, value);
+    // Most index keys have one row: nothing is made for it.
+    if (typeof keys === 'string') this.#visit(keys, visit);
+    else for (const key of keys ?? NO_KEYS) this.#visit(key, visit);
+  }
+
+  #visit(key: string, visit: (row: V, key: string) => void): void {
+    const row = this.get(key);
+    if (row !== undefined) visit(row, key);
+  }
+
   /** Every value of index `name` that some row has. */
   indexValues(name: string): Iterable<string> {
     const content = this.#content;

@@ -94,17 +94,27 @@ export class LabelFilter {
 
 /** The labels that a pod's identity stands for. Labels that change with every pod are left out. */
 export function identityLabels(sources: PodLabelSources, filter: LabelFilter = LabelFilter.DEFAULT): Labels {
+  return Labels.union(ownLabels(sources.podLabels, filter), placeLabels(sources, filter));
+}
+
+/** Those of the pod itself. */
+export function ownLabels(podLabels: PodLabelSources['podLabels'], filter: LabelFilter): Labels {
+  const kept: Label[] = [];
+  for (const [key, value] of Object.entries(podLabels)) {
+    if (!key.startsWith('io.cilium.k8s.') && key !== LABEL_NAMESPACE && filter.keeps('k8s', key)) kept.push({source: 'k8s', key, value});
+  }
+  return new Labels(kept);
+}
+
+/** Those that follow from where it is: no two of them, and none of the pod's own, have the same key. */
+export function placeLabels({namespace, namespaceLabels, serviceAccount, clusterName}: Omit<PodLabelSources, 'podLabels'>, filter: LabelFilter): Labels {
   const kept: Label[] = [];
   const keep = (key: string, value: string): void => {
     if (filter.keeps('k8s', key)) kept.push({source: 'k8s', key, value});
   };
-  // No two of the following have the same key.
-  for (const key of Object.keys(sources.podLabels)) {
-    if (!key.startsWith('io.cilium.k8s.') && key !== LABEL_NAMESPACE) keep(key, sources.podLabels[key] ?? '');
-  }
-  for (const key of Object.keys(sources.namespaceLabels)) keep(`${LABEL_NAMESPACE_LABELS}.${key}`, sources.namespaceLabels[key] ?? '');
-  if (sources.serviceAccount !== '') keep(LABEL_SERVICE_ACCOUNT, sources.serviceAccount);
-  keep(LABEL_NAMESPACE, sources.namespace);
-  keep(LABEL_CLUSTER, sources.clusterName);
+  for (const [key, value] of Object.entries(namespaceLabels)) keep(`${LABEL_NAMESPACE_LABELS}.${key}`, value);
+  if (serviceAccount !== '') keep(LABEL_SERVICE_ACCOUNT, serviceAccount);
+  keep(LABEL_NAMESPACE, namespace);
+  keep(LABEL_CLUSTER, clusterName);
   return new Labels(kept);
 }

@@ -23,6 +23,18 @@ export function formatLabel(label: Label): string {
   return label.value === '' ? name : `${name}=${label.value}`;
 }
 
+/** Sources and keys are few; of those that were read one by one each keeps a text of its own alive. */
+const NAMES = new Map<string, string>();
+const NAMES_MAX = 10_000;
+
+function shared(name: string): string {
+  const held = NAMES.get(name);
+  if (held !== undefined) return held;
+  if (NAMES.size >= NAMES_MAX) NAMES.clear();
+  NAMES.set(name, name);
+  return name;
+}
+
 interface Written {
   readonly label: Label;
   readonly text: string;
@@ -30,7 +42,7 @@ interface Written {
 
 /** Most labels are those of many sets: one object and one text for each of the last ones. */
 const WRITTEN = new Map<string, Written>();
-const WRITTEN_MAX = 10_000;
+const WRITTEN_MAX = 1 << 17;
 
 function written(label: Label): Written {
   const text = formatLabel(label);
@@ -38,7 +50,7 @@ function written(label: Label): Written {
   // Texts of odd labels need not be distinct.
   if (held !== undefined && held.label.source === label.source && held.label.key === label.key) return held;
   if (WRITTEN.size >= WRITTEN_MAX) WRITTEN.clear();
-  const made = {label, text};
+  const made = {label: {source: shared(label.source), key: shared(label.key), value: label.value}, text};
   WRITTEN.set(text, made);
   return made;
 }
@@ -50,11 +62,35 @@ export class Labels {
   readonly key: string;
   readonly #texts: readonly string[];
 
-  constructor(labels: Iterable<Label>) {
-    const sorted = Array.from(labels, written).sort((a, b) => compareStrings(a.text, b.text));
-    this.all = sorted.map(({label}) => label);
-    this.#texts = sorted.map(({text}) => text);
+  /** `texts`: as `formatLabel` writes them; given only when both are sorted. */
+  constructor(labels: Iterable<Label>, texts: readonly string[] | null = null) {
+    if (texts === null) {
+      const sorted = Array.from(labels, written).sort((a, b) => compareStrings(a.text, b.text));
+      this.all = sorted.map(({label}) => label);
+      this.#texts = sorted.map(({text}) => text);
+    } else {
+      this.all = [...labels];
+      this.#texts = texts;
+    }
     this.key = this.#texts.join(';');
+  }
+
+  /** Of two sets that share no label. */
+  static union(a: Labels, b: Labels): Labels {
+    const labels = new Array<Label>();
+    const texts = new Array<string>();
+    const take = (from: Labels, i: number): void => {
+      const [label, text] = [from.all[i], from.#texts[i]];
+      if (label === undefined || text === undefined) return;
+      labels.push(label);
+      texts.push(text);
+    };
+    for (let i = 0, j = 0; i < a.all.length || j < b.all.length;) {
+      const [ours, theirs] = [a.#texts[i], b.#texts[j]];
+      if (theirs === undefined || (ours !== undefined && ours < theirs)) take(a, i++);
+      else take(b, j++);
+    }
+    return new Labels(labels, texts.slice());
   }
 
   static parse(texts: Iterable<string>): Labels {

@@ -11,6 +11,11 @@ export interface Origin extends ObjectRef {
   readonly ruleIndex: number;
 }
 
+/** Written out, as whatever there is very much of: what is spread into another object takes half as much room again. */
+export function originOf({kind, namespace, name, uid}: ObjectRef, ruleIndex: number): Origin {
+  return {kind, namespace, name, uid, ruleIndex};
+}
+
 /** IANA protocol numbers; 0 is the wildcard. */
 export const PROTOCOL_NUMBERS = {
   ANY: 0, ICMP: 1, IGMP: 2, IPIP: 4, TCP: 6, UDP: 17, IPV6: 41, GRE: 47, ESP: 50, AH: 51, ICMPv6: 58, VRRP: 112, SCTP: 132,

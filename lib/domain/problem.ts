@@ -12,6 +12,8 @@ export interface Problem {
   readonly reason: string;
 }
 
+const NONE: readonly Rejection[] = [];
+
 /** An append-only list with a length that callers compare to see whether a part was at fault. */
 export class Problems {
   readonly #all: Problem[] = [];
@@ -32,7 +34,7 @@ export class Problems {
     this.#all.push({severity: 'unsupported', path, code, reason});
   }
 
-  rejections(object: ObjectRef): Rejection[] {
-    return this.#all.map(({path, code, reason}) => ({object, path, code, reason}));
+  rejections(object: ObjectRef): readonly Rejection[] {
+    return this.#all.length === 0 ? NONE : this.#all.map(({path, code, reason}) => ({object, path, code, reason}));
   }
 }

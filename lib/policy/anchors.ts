@@ -1,6 +1,7 @@
 // How selectors and label sets find each other without all being compared with all: by the namespace, and where many share one, by
 // one `key=value` that a match must have. What is found is a candidate; `matches` decides.
 
+import {LIST_MAX, SmallMap, SmallSet} from '../core/small.js';
 import {LABEL_CLUSTER, LABEL_NAMESPACE} from '../domain/label-filter.js';
 import type {Labels} from '../domain/labels.js';
 import type {Selector} from '../domain/selector.js';
@@ -24,13 +25,10 @@ export function anchorOf(selector: Selector): Anchor {
   return {namespace, label};
 }
 
-/** Up to so many share a bucket without an index of their labels: comparing them is cheaper than the index. */
-const SCAN_MAX = 16;
-
 const NOTHING: readonly never[] = [];
 
 /** Values that have labels, found by what selectors demand. */
-export class LabelIndex<V> {
+export class LabelIndex<V extends NonNullable<unknown>> {
   /** By namespace; what has none is under the empty name. */
   readonly #byNamespace = new Map<string, LabelledBucket<V>>();
   /** Everything in one; made when somebody looks for a label in all namespaces. */
@@ -71,47 +69,42 @@ export class LabelIndex<V> {
   }
 }
 
-class LabelledBucket<V> {
-  readonly #members = new Map<V, Labels>();
+class LabelledBucket<V extends NonNullable<unknown>> extends SmallMap<V, Labels> {
   /** `key=value` → members; made when many are asked for one. */
-  #byLabel: Map<string, Set<V>> | null = null;
-
-  get size(): number {
-    return this.#members.size;
-  }
+  #byLabel: Map<string, SmallSet<V>> | null = null;
 
   add(labels: Labels, value: V): void {
-    this.#members.set(value, labels);
+    this.set(value, labels);
     if (this.#byLabel !== null) for (const text of pairsOf(labels)) addTo(this.#byLabel, text, value);
   }
 
   addTo(other: LabelledBucket<V>): void {
-    for (const [value, labels] of this.#members) other.add(labels, value);
+    for (const [value, labels] of this.entries()) other.add(labels, value);
   }
 
   remove(labels: Labels, value: V): void {
-    this.#members.delete(value);
+    this.delete(value);
     if (this.#byLabel !== null) for (const text of pairsOf(labels)) removeFrom(this.#byLabel, text, value);
   }
 
   candidates(label: string | null): Iterable<V> {
-    if (label === null || this.#members.size <= SCAN_MAX) return this.#members.keys();
-    return (this.#byLabel ??= this.#indexed()).get(label) ?? NOTHING;
+    if (label === null || this.size <= LIST_MAX) return this.keys();
+    return (this.#byLabel ??= this.#indexed()).get(label)?.values() ?? NOTHING;
   }
 
-  #indexed(): Map<string, Set<V>> {
-    const index = new Map<string, Set<V>>();
-    for (const [value, labels] of this.#members) for (const text of pairsOf(labels)) addTo(index, text, value);
+  #indexed(): Map<string, SmallSet<V>> {
+    const index = new Map<string, SmallSet<V>>();
+    for (const [value, labels] of this.entries()) for (const text of pairsOf(labels)) addTo(index, text, value);
     return index;
   }
 }
 
 /** Values that select, found by the labels that they might select. */
-export class SelectorIndex<V> {
+export class SelectorIndex<V extends NonNullable<unknown>> {
   /** Without a namespace and without a label. */
   readonly #anywhere = new Set<V>();
   /** Without a namespace. */
-  readonly #byLabel = new Map<string, Set<V>>();
+  readonly #byLabel = new Map<string, SmallSet<V>>();
   readonly #byNamespace = new Map<string, SelectingBucket<V>>();
 
   add({namespace, label}: Anchor, value: V): void {
@@ -139,43 +132,38 @@ export class SelectorIndex<V> {
   /** A superset of what selects the labels, each once. */
   forEachCandidate(labels: Labels, visit: (value: V) => void): void {
     for (const value of this.#anywhere) visit(value);
-    if (this.#byLabel.size > 0) for (const text of pairsOf(labels)) for (const value of this.#byLabel.get(text) ?? NOTHING) visit(value);
+    if (this.#byLabel.size > 0) for (const text of pairsOf(labels)) for (const value of this.#byLabel.get(text)?.values() ?? NOTHING) visit(value);
     forEachNamespace(labels, (namespace) => this.#byNamespace.get(namespace)?.forEachCandidate(labels, visit));
   }
 }
 
-class SelectingBucket<V> {
-  readonly #members = new Map<V, string | null>();
+class SelectingBucket<V extends NonNullable<unknown>> extends SmallMap<V, string | null> {
   /** `key=value` → members, null → those that demand none; made when there are many. */
-  #byLabel: Map<string | null, Set<V>> | null = null;
-
-  get size(): number {
-    return this.#members.size;
-  }
+  #byLabel: Map<string | null, SmallSet<V>> | null = null;
 
   add(label: string | null, value: V): void {
-    this.#members.set(value, label);
+    this.set(value, label);
     if (this.#byLabel !== null) addTo(this.#byLabel, label, value);
   }
 
   remove(label: string | null, value: V): void {
-    this.#members.delete(value);
+    this.delete(value);
     if (this.#byLabel !== null) removeFrom(this.#byLabel, label, value);
   }
 
   forEachCandidate(labels: Labels, visit: (value: V) => void): void {
-    if (this.#members.size <= SCAN_MAX) {
-      for (const value of this.#members.keys()) visit(value);
+    if (this.size <= LIST_MAX) {
+      for (const value of this.keys()) visit(value);
       return;
     }
     const index = (this.#byLabel ??= this.#indexed());
-    for (const value of index.get(null) ?? NOTHING) visit(value);
-    for (const text of pairsOf(labels)) for (const value of index.get(text) ?? NOTHING) visit(value);
+    for (const value of index.get(null)?.values() ?? NOTHING) visit(value);
+    for (const text of pairsOf(labels)) for (const value of index.get(text)?.values() ?? NOTHING) visit(value);
   }
 
-  #indexed(): Map<string | null, Set<V>> {
-    const index = new Map<string | null, Set<V>>();
-    for (const [value, label] of this.#members) addTo(index, label, value);
+  #indexed(): Map<string | null, SmallSet<V>> {
+    const index = new Map<string | null, SmallSet<V>>();
+    for (const [value, label] of this.entries()) addTo(index, label, value);
     return index;
   }
 }
@@ -193,19 +181,19 @@ function pairsOf(labels: Labels): readonly string[] {
 
 /** Once for each; the empty name when there is none. */
 function forEachNamespace({all}: Labels, visit: (namespace: string) => void): void {
-  let first: string | null = null;
-  for (const [i, {key, value}] of all.entries()) {
-    if (key !== LABEL_NAMESPACE || value === first) continue;
-    if (first !== null && all.slice(0, i).some((label) => label.key === key && label.value === value)) continue;
-    first ??= value;
-    visit(value);
+  let found = 0;
+  for (let i = 0; i < all.length; i++) {
+    const label = all[i];
+    if (label?.key !== LABEL_NAMESPACE) continue;
+    found++;
+    if (found === 1 || !all.slice(0, i).some(({key, value}) => key === LABEL_NAMESPACE && value === label.value)) visit(label.value);
   }
-  if (first === null) visit('');
+  if (found === 0) visit('');
 }
 
 /** Sets by key; a key without members takes no room. */
 export class SetsByKey<V> {
-  readonly #sets = new Map<string, Set<V>>();
+  readonly #sets = new Map<string, SmallSet<V>>();
 
   add(key: string, value: V): void {
     addTo(this.#sets, key, value);
@@ -216,7 +204,7 @@ export class SetsByKey<V> {
   }
 
   get(key: string): Iterable<V> {
-    return this.#sets.get(key) ?? NOTHING;
+    return this.#sets.get(key)?.values() ?? NOTHING;
   }
 
   has(key: string): boolean {
@@ -224,13 +212,13 @@ export class SetsByKey<V> {
   }
 }
 
-function addTo<K, V>(sets: Map<K, Set<V>>, key: K, value: V): void {
-  const set = sets.get(key);
-  if (set === undefined) sets.set(key, new Set([value]));
-  else set.add(value);
+function addTo<K, V>(sets: Map<K, SmallSet<V>>, key: K, value: V): void {
+  let set = sets.get(key);
+  if (set === undefined) sets.set(key, (set = new SmallSet()));
+  set.add(value);
 }
 
-function removeFrom<K, V>(sets: Map<K, Set<V>>, key: K, value: V): void {
+function removeFrom<K, V>(sets: Map<K, SmallSet<V>>, key: K, value: V): void {
   const set = sets.get(key);
   set?.delete(value);
   if (set?.size === 0) sets.delete(key);

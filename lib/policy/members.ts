@@ -2,6 +2,7 @@
 
 import {comparePrefixes, contains} from '../core/ip.js';
 import type {Prefix} from '../core/ip.js';
+import {SmallSet} from '../core/small.js';
 import {CLUSTER_IDENTITY_MIN, IPV4_ONLY, hasFamily, reservedIdentities, worldIdentity} from '../domain/identity.js';
 import type {Families, IdentityId} from '../domain/identity.js';
 import {Labels} from '../domain/labels.js';
@@ -36,14 +37,28 @@ export function matcherOf(peer: Peer, context: MatchContext = PLAIN_CONTEXT): Pe
     case 'none':
       return NOTHING;
     case 'labels':
-      return {
-        matchesIdentity: (_id, labels) => matches(peer.selector, labels),
-        matchesPrefix: (_prefix, labels) => matches(peer.selector, labels),
-      };
+      return new LabelsMatcher(peer.selector);
     case 'cidr':
       return prefixMatcher({prefixes: [peer.prefix], selectors: []}, peer.except, context.families);
     case 'named':
       return prefixMatcher(context.meanings(peer.source), peer.except, context.families);
+  }
+}
+
+/** Most peers are by labels: no closures for each. */
+class LabelsMatcher implements PeerMatcher {
+  readonly #selector: Selector;
+
+  constructor(selector: Selector) {
+    this.#selector = selector;
+  }
+
+  matchesIdentity(_id: IdentityId, labels: Labels): boolean {
+    return matches(this.#selector, labels);
+  }
+
+  matchesPrefix(_prefix: Prefix, labels: Labels): boolean {
+    return matches(this.#selector, labels);
   }
 }
 
@@ -67,7 +82,7 @@ interface Tracked {
   readonly peer: Peer;
   matcher: PeerMatcher;
   readonly anchor: Anchor;
-  readonly identities: Set<IdentityId>;
+  readonly identities: SmallSet<IdentityId>;
   /** Null = it can have none: those by labels that a pod must have. */
   readonly prefixes: Set<string> | null;
   /** Null after a change, until asked for again: equal membership is the same object. */
@@ -179,7 +194,7 @@ export class SelectorMembers {
     const prefixed = peer.kind !== 'labels' || matchesPrefixLabels(peer.selector);
     const tracked: Tracked = {
       id, peer, matcher: matcherOf(peer, this.#context), anchor: peer.kind === 'labels' ? anchorOf(peer.selector) : NO_ANCHOR,
-      identities: new Set(), prefixes: prefixed ? new Set() : null, members: null,
+      identities: new SmallSet(), prefixes: prefixed ? new Set() : null, members: null,
     };
     this.#tracked.set(id, tracked);
     if (peer.kind === 'cidr') this.#cidrs.add(tracked);
@@ -214,12 +229,12 @@ export class SelectorMembers {
 
   /** Untouched when the members stay the same. */
   #refill(tracked: Tracked): void {
-    const before = new Set<unknown>([...tracked.identities, ...tracked.prefixes ?? []]);
+    const before = new Set<unknown>([...tracked.identities.values(), ...tracked.prefixes ?? []]);
     tracked.matcher = matcherOf(tracked.peer, this.#context);
     tracked.identities.clear();
     tracked.prefixes?.clear();
     this.#fill(tracked);
-    const after = [...tracked.identities, ...tracked.prefixes ?? []];
+    const after = [...tracked.identities.values(), ...tracked.prefixes ?? []];
     if (after.length !== before.size || after.some((member) => !before.has(member))) this.#touch(tracked);
   }
 
@@ -236,7 +251,7 @@ export class SelectorMembers {
   /** The members of `id`, which is tracked from here on. The same object until they change. */
   members(id: SelectorId): Members {
     const tracked = this.#tracked.get(id) ?? this.#track(id, peerOf(id));
-    tracked.members ??= sortedMembers(tracked.identities, tracked.prefixes);
+    tracked.members ??= sortedMembers(tracked.identities.values(), tracked.prefixes);
     return tracked.members;
   }
 

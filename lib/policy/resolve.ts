@@ -40,6 +40,8 @@ export interface PreparedDirection {
 }
 
 export function prepareRules(rules: readonly Rule[]): PreparedSubject[] {
+  const [first] = rules;
+  if (first !== undefined && rules.every(({subject}) => subject === first.subject)) return [prepareSubject(first.subject, rules)];
   const bySubject = new Map<Selector, Rule[]>();
   for (const rule of rules) {
     const group = bySubject.get(rule.subject);
@@ -59,8 +61,10 @@ function prepareSubject(selector: Selector, rules: readonly Rule[]): PreparedSub
 function prepareDirection(direction: Direction, all: readonly Rule[]): PreparedDirection | null {
   const rules = all.filter((rule) => rule.direction === direction);
   if (rules.length === 0) return null;
-  const isolating = rules.filter(({defaultDeny}) => defaultDeny).map(({origin}) => origin);
-  return {entries: mergeEntries(rules.flatMap(makeEntries)), isolating: isolating.length < 2 ? isolating : distinct(isolating.sort(compareOrigins))};
+  const parts = rules.map((rule) => ({rule, origins: [rule.origin]}));
+  const [only] = parts;
+  const entries = parts.length === 1 && only !== undefined ? makeEntries(only.rule, only.origins) : parts.flatMap(({rule, origins}) => makeEntries(rule, origins));
+  return {entries: mergeEntries(entries), isolating: mergeOrigins(parts.filter(({rule}) => rule.defaultDeny).map(({origins}) => origins))};
 }
 
 /** Without the room that a list keeps to grow: there are very many of them. */
@@ -86,12 +90,15 @@ export function resolvePrepared(subjects: readonly PreparedSubject[], options: R
   const ingress = resolveDirection('ingress', subjects, options);
   const egress = resolveDirection('egress', subjects, options);
   const isolatedBy = {ingress: ingress.isolatedBy, egress: egress.isolatedBy};
-  return {
-    ingressEnforced: ingress.enforced,
-    egressEnforced: egress.enforced,
-    entries: ingress.entries.length === 0 ? egress.entries : egress.entries.length === 0 ? ingress.entries : [...ingress.entries, ...egress.entries],
-    ...(isolatedBy.ingress.length + isolatedBy.egress.length === 0 ? {} : {isolatedBy}),
-  };
+  const [ingressEnforced, egressEnforced] = [ingress.enforced, egress.enforced];
+  const entries = ingress.entries.length === 0 ? egress.entries : egress.entries.length === 0 ? ingress.entries : joined(ingress.entries, egress.entries);
+  return isolatedBy.ingress.length + isolatedBy.egress.length === 0 ? {ingressEnforced, egressEnforced, entries} : {ingressEnforced, egressEnforced, entries, isolatedBy};
+}
+
+function joined(a: readonly PolicyEntry[], b: readonly PolicyEntry[]): readonly PolicyEntry[] {
+  const all = a.slice();
+  for (const entry of b) all.push(entry);
+  return trimmed(all);
 }
 
 interface ResolvedDirection {
@@ -136,19 +143,27 @@ const ALLOW_LOCALHOST = derivedEntry('ingress', 'allow-localhost');
 
 type L4 = Pick<PolicyEntry, 'protocol' | 'port' | 'portPrefixLength' | 'portName' | 'endPort'>;
 
-const EVERY_PORT: L4 = {protocol: 0, port: 0, portPrefixLength: 0};
+const EVERY_PORT: readonly L4[] = [{protocol: 0, port: 0, portPrefixLength: 0}];
 
 /** `ANY` with ports means the protocols that have ports. */
 const PORT_PROTOCOLS: readonly Protocol[] = ['TCP', 'UDP', 'SCTP'];
 
-function makeEntries(rule: Rule): PolicyEntry[] {
+/** All entries of the rule share the list of its origin. */
+function makeEntries(rule: Rule, origins: readonly Origin[]): PolicyEntry[] {
   const selectors = new Set(rule.peers.map(selectorId));
   selectors.delete(SELECTOR_NONE);
-  const ports = rule.ports === null ? [EVERY_PORT] : rule.ports.flatMap((port) => l4OfPort(port, rule.direction));
-  const {direction, deny} = rule;
+  const ports = rule.ports === null ? EVERY_PORT : rule.ports.flatMap((port) => l4OfPort(port, rule.direction));
+  const entries: PolicyEntry[] = [];
+  for (const selector of selectors) for (const l4 of ports) entries.push(makeEntry(rule, selector, l4, origins));
+  return entries;
+}
+
+/** Written out: an object that is spread from another takes more room, and there are very many. */
+function makeEntry({direction, deny}: Rule, selector: SelectorId, l4: L4, origins: readonly Origin[]): PolicyEntry {
+  const {protocol, port, portPrefixLength} = l4;
   const precedence = deny ? PRECEDENCE_DENY : PRECEDENCE_ALLOW;
-  const origins = [rule.origin];
-  return [...selectors].flatMap((selector) => ports.map((l4) => ({direction, deny, selector, ...l4, precedence, origins}))).slice();
+  const entry = {direction, deny, selector, protocol, port, portPrefixLength, precedence, origins};
+  return l4.portName === undefined ? entry : {...entry, portName: l4.portName, ...(l4.endPort === undefined ? {} : {endPort: l4.endPort})};
 }
 
 function l4OfPort(match: PortMatch, direction: Direction): L4[] {
@@ -163,28 +178,34 @@ function l4OfPort(match: PortMatch, direction: Direction): L4[] {
 }
 
 /** Sorts, and puts together what differs only in its origins. An entry of one origin stays the same object. */
-function mergeEntries(entries: PolicyEntry[]): PolicyEntry[] {
-  if (entries.length < 2) return entries;
+function mergeEntries(entries: PolicyEntry[]): readonly PolicyEntry[] {
+  if (entries.length < 2) return trimmed(entries);
   entries.sort(compareEntries);
   const merged: PolicyEntry[] = [];
   for (let i = 0; i < entries.length; ) {
     const entry = entries[i];
     if (entry === undefined) break;
-    const lists: (readonly Origin[])[] = [entry.origins];
+    let lists: (readonly Origin[])[] | null = null;
     for (i++; i < entries.length; i++) {
       const other = entries[i];
       if (other === undefined || compareEntries(entry, other) !== 0) break;
+      lists ??= [entry.origins];
       lists.push(other.origins);
     }
-    merged.push(lists.length === 1 ? entry : {...entry, origins: mergeOrigins(lists)});
+    merged.push(lists === null ? entry : {...entry, origins: mergeOrigins(lists)});
   }
-  return merged.slice();
+  return trimmed(merged);
 }
 
 /** Distinct and sorted. */
 export function mergeOrigins(lists: readonly (readonly Origin[])[]): readonly Origin[] {
-  const [first = NO_ORIGINS] = lists;
+  const [first = NO_ORIGINS, second = NO_ORIGINS] = lists;
   if (lists.length <= 1 && first.length <= 1) return first;
+  const [a, b] = [first[0], second[0]];
+  if (lists.length === 2 && first.length === 1 && second.length === 1 && a !== undefined && b !== undefined) {
+    const order = compareOrigins(a, b);
+    return order === 0 ? first : order < 0 ? [a, b] : [b, a];
+  }
   const all: Origin[] = [];
   for (const list of lists) for (const origin of list) all.push(origin);
   return distinct(all.sort(compareOrigins));
@@ -212,7 +233,7 @@ function compareEntries(a: PolicyEntry, b: PolicyEntry): number {
   return (
     (a.direction === b.direction ? 0 : a.direction === 'ingress' ? -1 : 1) ||
     Number(b.deny) - Number(a.deny) ||
-    compareStrings(a.selector, b.selector) ||
+    (a.selector === b.selector ? 0 : compareStrings(a.selector, b.selector)) ||
     a.protocol - b.protocol ||
     a.port - b.port ||
     a.portPrefixLength - b.portPrefixLength ||

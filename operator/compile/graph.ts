@@ -117,7 +117,7 @@ export class Compiler {
   #updateIdentities(tables: Tables, identities: ReadonlySet<IdentityId>, shared: ResourceChange[]): void {
     for (const id of identities) {
       const key = String(id);
-      const labels = tables.identities.get(key)?.labels ?? null;
+      const labels = this.identities.labelsOf(tables, id);
       this.#members.setIdentity(id, labels);
       if (labels === null) {
         shared.push(gone('identity', key));
@@ -230,7 +230,7 @@ export class Compiler {
     const subjects = new Map<IdentityId, Labels | null>();
     for (const id of identities) {
       const used = this.identities.podsOf(id).length > 0;
-      subjects.set(id, used ? tables.identities.get(String(id))?.labels ?? null : null);
+      subjects.set(id, used ? this.identities.labelsOf(tables, id) : null);
     }
     return subjects;
   }

@@ -3,9 +3,10 @@
 import {contentHash} from '../../lib/core/hash.js';
 import {compareStrings} from '../../lib/core/order.js';
 import {deepEqual} from '../../lib/core/equal.js';
+import {appended, SmallMap} from '../../lib/core/small.js';
 import {CLUSTER_IDENTITY_MAX, CLUSTER_IDENTITY_MIN, identityId, type IdentityId} from '../../lib/domain/identity.js';
-import {LabelFilter, identityLabels} from '../../lib/domain/label-filter.js';
-import type {Labels} from '../../lib/domain/labels.js';
+import {LabelFilter, ownLabels, placeLabels} from '../../lib/domain/label-filter.js';
+import {Labels} from '../../lib/domain/labels.js';
 import type {CiliumIdentityFact, NamedPort, PodFact} from '../model/facts.js';
 import type {ChangedKeys, Tables} from '../model/tables.js';
 import {Roster, type PodRecord, type PodRecords} from './pod-records.js';
@@ -39,23 +40,27 @@ export interface LabelSet {
   id: IdentityId | null;
 }
 
-/** The set of pods whose namespace has certain labels. */
-interface MadeSet {
+/** What the pods of a namespace with certain labels, and of a service account, are in by their own labels. */
+interface Place {
   readonly namespace: string;
   readonly serviceAccount: string;
-  readonly set: LabelSet;
+  readonly sets: SmallMap<Readonly<Record<string, string>>, LabelSet>;
 }
 
 /** What one turn has touched. */
 interface Touched {
   readonly pods: PodRecord[];
   readonly sets: Set<LabelSet>;
+  /** Made in it, with the number that is right. */
+  readonly made: Set<LabelSet>;
   readonly identities: Set<IdentityId>;
 }
 
 const NO_LABELS: Readonly<Record<string, string>> = {};
 /** Kept so that equal sets are made once; beyond that they are made again. */
 const MADE_SETS_MAX = 1 << 17;
+const OWN_LABELS_MAX = 1024;
+const NO_PLACES: readonly Place[] = [];
 const NO_PODS: readonly PodRecord[] = [];
 
 export class Identities {
@@ -63,9 +68,13 @@ export class Identities {
   readonly #labelFilter: LabelFilter;
   readonly #records: PodRecords;
   readonly #sets = new Map<string, LabelSet>();
-  /** By the labels of the namespace, then by those of the pod: both are the same objects as long as nothing changes them. */
-  #made = new Map<Readonly<Record<string, string>>, Map<Readonly<Record<string, string>>, readonly MadeSet[]>>();
+  /** By the labels of the namespace: these and those of the pod are the same objects as long as nothing changes them. */
+  #places = new Map<Readonly<Record<string, string>>, readonly Place[]>();
   #madeCount = 0;
+  /** The labels of the place that was made last: pods of one namespace come together. */
+  #placed: {readonly place: Place; readonly labels: Labels} | null = null;
+  /** What is kept of pods' own labels, of the last ones. */
+  readonly #own = new Map<Readonly<Record<string, string>>, Labels>();
   readonly #missing = new Set<LabelSet>();
   #missingChanged = false;
   readonly #setOfNumber = new Map<IdentityId, LabelSet>();
@@ -79,17 +88,21 @@ export class Identities {
   }
 
   update(tables: Tables, changed: ChangedKeys): IdentityChanges {
-    const touched: Touched = {pods: [], sets: new Set(), identities: new Set()};
-    for (const key of changed.pods ?? []) this.#updateWorkload(tables, key, touched);
+    const touched: Touched = {pods: [], sets: new Set(), made: new Set(), identities: new Set()};
+    // At a start every row is new: walking through them is cheaper than looking for each.
+    if (changed.pods !== undefined && this.#records.isEmpty) for (const [key, pod] of tables.pods) this.#updateWorkload(tables, key, pod, touched);
+    else for (const key of changed.pods ?? []) this.#updateWorkload(tables, key, tables.pods.get(key), touched);
     for (const namespace of changed.namespaces ?? []) {
-      for (const key of tables.pods.keysBy('namespace', namespace)) if (changed.pods?.has(key) !== true) this.#updateWorkload(tables, key, touched);
+      for (const key of tables.pods.keysBy('namespace', namespace)) if (changed.pods?.has(key) !== true) this.#updateWorkload(tables, key, tables.pods.get(key), touched);
     }
-    const {pods, sets, identities} = touched;
+    const {pods, sets, made, identities} = touched;
     for (const key of changed.identities ?? []) {
       const id = identityId(Number(key));
       identities.add(id);
+      const held = this.#setOfNumber.get(id);
+      if (held !== undefined && made.has(held)) continue;
       // An object that went no longer says which labels it had.
-      for (const set of [this.#setOfNumber.get(id), this.#sets.get(tables.identities.get(key)?.labels.key ?? '')]) {
+      for (const set of [held, this.#sets.get(tables.identities.get(key)?.labels.key ?? '')]) {
         if (set === undefined) continue;
         this.#updateSet(tables, set, touched);
         sets.delete(set);
@@ -97,6 +110,11 @@ export class Identities {
     }
     for (const set of sets) if (set.id === null || set.pods.size === 0) this.#updateSet(tables, set, touched);
     return {pods, identities, desired: this.#chooseNumbers(tables, changed, identities)};
+  }
+
+  /** Null = there is no such CiliumIdentity. */
+  labelsOf(tables: Tables, id: IdentityId): Labels | null {
+    return (this.#setOfNumber.get(id) ?? tables.identities.get(String(id)))?.labels ?? null;
   }
 
   podsOf(id: IdentityId): readonly PodRecord[] {
@@ -118,8 +136,7 @@ export class Identities {
     return new Map([...this.#setOfNumber, ...this.#wanted].map(([id, {labels}]) => [String(id), labels]));
   }
 
-  #updateWorkload(tables: Tables, key: string, touched: Touched): void {
-    const pod = tables.pods.get(key);
+  #updateWorkload(tables: Tables, key: string, pod: PodFact | undefined, touched: Touched): void {
     const known = this.#records.get(key);
     if (pod === undefined || pod.hostNetwork || pod.ended) {
       // What an agent reports of it means something else now, whether it was a workload or not.
@@ -130,7 +147,7 @@ export class Identities {
       touched.pods.push(record);
       return;
     }
-    const set = this.#setOf(pod, tables);
+    const set = this.#setOf(pod, tables, touched);
     if (known !== undefined && known.workload !== null && known.set === set && isAsBefore(known.workload, pod)) return;
     const record = known ?? this.#records.make(key);
     if (record.workload !== null) this.#leave(record, touched);
@@ -158,32 +175,58 @@ export class Identities {
   }
 
   /** Most pods have the labels of others of their namespace. What is kept goes with the labels of the namespace. */
-  #setOf({namespace, serviceAccount, labels: podLabels}: PodFact, tables: Tables): LabelSet {
+  #setOf({namespace, serviceAccount, labels: podLabels}: PodFact, tables: Tables, touched: Touched): LabelSet {
     const namespaceLabels = tables.namespaces.get(namespace)?.labels ?? NO_LABELS;
-    const byPod = this.#made.get(namespaceLabels);
-    const held = byPod?.get(podLabels);
-    const known = held?.find((one) => one.namespace === namespace && one.serviceAccount === serviceAccount);
+    const place = this.#placeOf(namespaceLabels, namespace, serviceAccount);
+    const known = place.sets.get(podLabels);
     // Sets that nobody was in for a while may have been made anew by others.
-    if (known !== undefined && (known.set.pods.size > 0 || !this.#sets.has(known.set.labels.key))) return known.set;
-    const labels = identityLabels({podLabels, namespace, namespaceLabels, serviceAccount, clusterName: this.#clusterName}, this.#labelFilter);
-    const set = this.#sets.get(labels.key) ?? {
-      // Of equal labels those that are there already.
-      labels: oldestIdentity(tables, labels.key)?.labels ?? labels, pods: new Roster('setSlot'), ports: new SharedPorts(), id: null,
-    };
-    this.#remember(namespaceLabels, podLabels, {namespace, serviceAccount, set});
+    if (known !== undefined && (known.pods.size > 0 || !this.#sets.has(known.labels.key))) return known;
+    if (this.#placed?.place !== place) {
+      this.#placed = {place, labels: placeLabels({namespace, namespaceLabels, serviceAccount, clusterName: this.#clusterName}, this.#labelFilter)};
+    }
+    const labels = Labels.union(this.#ownLabels(podLabels), this.#placed.labels);
+    const set = this.#sets.get(labels.key) ?? this.#make(tables, labels, touched);
+    this.#madeCount++;
+    place.sets.set(podLabels, set);
     return set;
   }
 
-  #remember(namespaceLabels: Readonly<Record<string, string>>, podLabels: Readonly<Record<string, string>>, made: MadeSet): void {
+  /** For a pod that joins it at once. */
+  #make(tables: Tables, labels: Labels, {made, identities}: Touched): LabelSet {
+    const oldest = oldestIdentity(tables, labels.key);
+    // Of equal labels those that are there already.
+    const set: LabelSet = {labels: oldest?.labels ?? labels, pods: new Roster('setSlot'), ports: new SharedPorts(), id: null};
+    // A number that another set still has is taken from it first.
+    if (oldest === null || this.#setOfNumber.has(oldest.id)) return set;
+    set.id = oldest.id;
+    this.#setOfNumber.set(oldest.id, set);
+    identities.add(oldest.id);
+    made.add(set);
+    return set;
+  }
+
+  #placeOf(namespaceLabels: Readonly<Record<string, string>>, namespace: string, serviceAccount: string): Place {
     if (this.#madeCount >= MADE_SETS_MAX) {
-      this.#made = new Map();
+      this.#places = new Map();
+      this.#placed = null;
       this.#madeCount = 0;
     }
+    const places = this.#places.get(namespaceLabels) ?? NO_PLACES;
+    const held = places.find((place) => place.namespace === namespace && place.serviceAccount === serviceAccount);
+    if (held !== undefined) return held;
+    const made: Place = {namespace, serviceAccount, sets: new SmallMap()};
     this.#madeCount++;
-    const byPod = this.#made.get(namespaceLabels) ?? new Map<Readonly<Record<string, string>>, readonly MadeSet[]>();
-    this.#made.set(namespaceLabels, byPod);
-    const others = (byPod.get(podLabels) ?? []).filter(({namespace, serviceAccount}) => namespace !== made.namespace || serviceAccount !== made.serviceAccount);
-    byPod.set(podLabels, [...others, made]);
+    this.#places.set(namespaceLabels, appended(places, made));
+    return made;
+  }
+
+  #ownLabels(podLabels: Readonly<Record<string, string>>): Labels {
+    const held = this.#own.get(podLabels);
+    if (held !== undefined) return held;
+    const made = ownLabels(podLabels, this.#labelFilter);
+    if (this.#own.size >= OWN_LABELS_MAX) this.#own.clear();
+    this.#own.set(podLabels, made);
+    return made;
   }
 
   #updateSet(tables: Tables, set: LabelSet, {pods, identities}: Touched): void {
@@ -244,11 +287,9 @@ function isAsBefore({uid, node, namedPorts}: Workload, pod: PodFact): boolean {
 /** Two objects with one label set: the oldest is the one that all agree on. */
 function oldestIdentity(tables: Tables, labelsKey: string): CiliumIdentityFact | null {
   let oldest: CiliumIdentityFact | null = null;
-  for (const key of tables.identities.keysBy('labels', labelsKey)) {
-    const fact = tables.identities.get(key);
-    if (fact === undefined) continue;
+  tables.identities.forEachBy('labels', labelsKey, (fact) => {
     if (oldest === null || (compareStrings(fact.createdAt, oldest.createdAt) || fact.id - oldest.id) < 0) oldest = fact;
-  }
+  });
   return oldest;
 }
 

@@ -32,6 +32,10 @@ export class PodRecords {
     return this.#all.get(key);
   }
 
+  get isEmpty(): boolean {
+    return this.#all.size === 0;
+  }
+
   values(): Iterable<PodRecord> {
     return this.#all.values();
   }
@@ -69,8 +73,8 @@ export class Roster {
 
   add(record: PodRecord): void {
     record[this.#slot] = this.#list.length;
-    // A list that grows by itself keeps room for many more, and most have few.
-    if (this.#list.length < FEW) this.#list = [...this.#list, record];
+    // Most have few.
+    if (this.#list.length < FEW) this.#list = [...this.#list, record].slice();
     else this.#list.push(record);
   }
 

@@ -3,6 +3,7 @@
 
 import {deepEqual} from '../../lib/core/equal.js';
 import {RefCount} from '../../lib/core/refcount.js';
+import {SmallMap, SmallSet} from '../../lib/core/small.js';
 import {resource} from '../../lib/desired/diff.js';
 import type {Resource} from '../../lib/desired/node-state.js';
 import {IDENTITY_INIT, RESERVED_IDENTITIES, type Families, type IdentityId} from '../../lib/domain/identity.js';
@@ -39,7 +40,7 @@ export interface SelectorUse {
   /** Subjects whose policy refers to it. */
   users: number;
   /** Nodes that hold such subjects, and how many of them each. */
-  readonly nodes: Map<HeldNode, number>;
+  readonly nodes: SmallMap<HeldNode, number>;
   /** What the resources below were made from. */
   members: Members | null;
   /** What a node holds of it to which nothing special applies. */
@@ -56,12 +57,6 @@ export interface PolicyOptions {
   readonly candidates: (anchor: Anchor) => Iterable<IdentityId>;
 }
 
-/** One object, with what it is found by. */
-interface Held {
-  readonly selecting: readonly Selecting[];
-  readonly sources: ReadonlyMap<string, PeerSource>;
-}
-
 /** Rules of one object with one subject. */
 interface Selecting {
   readonly object: string;
@@ -70,7 +65,7 @@ interface Selecting {
 
 /** Pods whose identity is not known yet: on every node, always enforced. */
 const INIT_LABELS = Labels.parse(RESERVED_IDENTITIES.get(IDENTITY_INIT) ?? []);
-/** As at a start: looking at all of them is cheaper than looking for some. */
+/** As at a start: taking all of them is cheaper than looking for some. */
 const FEW_SUBJECTS = 4;
 const FEW_SELECTORS = 16;
 const NO_SOURCES: ReadonlyMap<string, PeerSource> = new Map();
@@ -78,13 +73,16 @@ const NO_PREFIXES: readonly string[] = [];
 
 export class Policies {
   readonly #options: PolicyOptions;
-  readonly #objects = new Map<string, Held>();
+  /** Most objects have one subject. */
+  readonly #objects = new Map<string, Selecting | readonly Selecting[]>();
   readonly #index = new SelectorIndex<Selecting>();
   /** Identities that pods have, and `reserved:init`. */
   readonly #subjects = new Map<IdentityId, Labels>();
   readonly #compiled = new Map<IdentityId, CompiledSubject>();
   readonly #sources = new Map<string, PeerSource>();
   readonly #objectsBySource = new SetsByKey<string>();
+  /** Of the objects that refer to any. */
+  readonly #sourcesByObject = new Map<string, ReadonlyMap<string, PeerSource>>();
   readonly #selectors = new Map<SelectorId, SelectorUse>();
   readonly #prefixUse = new RefCount();
   readonly #prefixEntries = new Map<string, Resource>();
@@ -148,8 +146,7 @@ export class Policies {
   take(tables: Tables, changed: ChangedKeys): Set<IdentityId> {
     const stale = new Set<IdentityId>();
     for (const key of changed.policies ?? []) {
-      const before = this.#objects.get(key);
-      if (before !== undefined) this.#forget(key, before, stale);
+      this.#forget(key, stale);
       const fact = tables.policies.get(key);
       if (fact !== undefined) this.#hold(key, fact);
     }
@@ -161,8 +158,9 @@ export class Policies {
    * any more. `sources`: names that stand for something else now. Answers with the subjects whose policy is another one.
    */
   update(stale: Set<IdentityId>, changed: ChangedKeys, subjects: ReadonlyMap<IdentityId, Labels | null>, sources: ReadonlySet<string>): ReadonlyMap<IdentityId, SubjectChange> {
-    // Whoever is new is stale anyway.
-    for (const key of changed.policies ?? []) this.#addSubjects(key, stale);
+    // Whoever is new is stale anyway; at a start everybody is.
+    if (changed.policies !== undefined && this.#subjects.size <= FEW_SUBJECTS) for (const id of this.#subjects.keys()) stale.add(id);
+    else for (const key of changed.policies ?? []) this.#addSubjects(key, stale);
     for (const source of sources) for (const key of this.#objectsBySource.get(source)) this.#addSubjects(key, stale);
     for (const [id, labels] of subjects) {
       if (this.#subjects.get(id)?.key === labels?.key) continue;
@@ -181,33 +179,43 @@ export class Policies {
   #hold(key: string, fact: PolicyFact): void {
     const selecting = fact.subjects.map((subject): Selecting => ({object: key, subject}));
     const sources = fact.subjects.some(({prefixed}) => prefixed) && fact.rules.some(namesSource) ? sourcesOf(fact.rules) : NO_SOURCES;
-    this.#objects.set(key, {selecting, sources});
+    const [only] = selecting;
+    this.#objects.set(key, selecting.length === 1 && only !== undefined ? only : selecting);
     for (const one of selecting) this.#index.add(one.subject.anchor, one);
+    if (sources.size > 0) this.#sourcesByObject.set(key, sources);
     for (const [id, source] of sources) {
       this.#sources.set(id, source);
       this.#objectsBySource.add(id, key);
     }
   }
 
-  #forget(key: string, {selecting, sources}: Held, stale: Set<IdentityId>): void {
+  #forget(key: string, stale: Set<IdentityId>): void {
+    const selecting = this.#selectingOf(key);
     this.#objects.delete(key);
     for (const one of selecting) {
       this.#addSelected(one.subject, stale);
       this.#index.remove(one.subject.anchor, one);
     }
+    const sources = this.#sourcesByObject.get(key) ?? NO_SOURCES;
+    this.#sourcesByObject.delete(key);
     for (const id of sources.keys()) {
       this.#objectsBySource.remove(id, key);
       if (!this.#objectsBySource.has(id)) this.#sources.delete(id);
     }
   }
 
+  #selectingOf(object: string): readonly Selecting[] {
+    const held = this.#objects.get(object) ?? [];
+    return 'subject' in held ? [held] : held;
+  }
+
   #addSubjects(object: string, found: Set<IdentityId>): void {
-    for (const {subject} of this.#objects.get(object)?.selecting ?? []) this.#addSelected(subject, found);
+    for (const {subject} of this.#selectingOf(object)) this.#addSelected(subject, found);
   }
 
   #addSelected({selector, anchor}: PreparedSubject, found: Set<IdentityId>): void {
     const {candidates} = this.#options;
-    for (const id of this.#subjects.size <= FEW_SUBJECTS ? this.#subjects.keys() : candidates(anchor)) {
+    for (const id of candidates(anchor)) {
       const labels = this.#subjects.get(id);
       if (labels !== undefined && matches(selector, labels)) found.add(id);
     }
@@ -248,24 +256,25 @@ export class Policies {
   /** What is the same to the nodes keeps its resource, so that its bytes are not made again. */
   #compile(id: IdentityId, labels: Labels, before: CompiledSubject | null): CompiledSubject {
     const subjects: PreparedSubject[] = [];
-    const objects = new Set<string>();
+    const objects = new SmallSet<string>();
     this.#index.forEachCandidate(labels, ({object, subject}) => {
       if (!matches(subject.selector, labels)) return;
       objects.add(object);
       subjects.push(subject);
     });
     const {mode, allowLocalhost, meanings, families} = this.#options;
-    const policy = {subject: id, ...resolvePrepared(subjects, {mode: modeOfSubject(mode, labels), allowLocalhost})};
+    const {ingressEnforced, egressEnforced, entries, isolatedBy} = resolvePrepared(subjects, {mode: modeOfSubject(mode, labels), allowLocalhost});
+    const policy = isolatedBy === undefined ? {subject: id, ingressEnforced, egressEnforced, entries} : {subject: id, ingressEnforced, egressEnforced, entries, isolatedBy};
     const prefixes = subjects.some(({prefixed}) => prefixed) ? knownPrefixes(subjects.flatMap(({rules}) => rules), {meanings, families}) : NO_PREFIXES;
-    if (before !== null && deepEqual(before.policy, policy)) return {...before, prefixes, objects: [...objects]};
+    if (before !== null && deepEqual(before.policy, policy)) return {...before, prefixes, objects: [...objects.values()]};
     const selectors = selectorsOf(policy.entries).map((selector) => this.#use(selector, subjects));
-    return {id, policy, selectors, prefixes, objects: [...objects], resource: resource('policy', String(id), policy)};
+    return {id, policy, selectors, prefixes, objects: [...objects.values()], resource: resource('policy', String(id), policy)};
   }
 
   #use(id: SelectorId, subjects: readonly PreparedSubject[]): SelectorUse {
     const held = this.#selectors.get(id);
     if (held !== undefined) return held;
-    const made: SelectorUse = {id, peer: peerOfRules(subjects, id), users: 0, nodes: new Map(), members: null, plain: null, variants: null};
+    const made: SelectorUse = {id, peer: peerOfRules(subjects, id), users: 0, nodes: new SmallMap(), members: null, plain: null, variants: null};
     this.#selectors.set(id, made);
     this.#selectorChanges.add(made);
     return made;

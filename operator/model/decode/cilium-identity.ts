@@ -14,7 +14,10 @@ export function decodeCiliumIdentity(object: KubeObject): CiliumIdentityFact | R
     return {object: refOf('CiliumIdentity', object), path: 'metadata.name', code: 'IDENTITY_RANGE',
       reason: `${name} is not a cluster identity (${CLUSTER_IDENTITY_MIN}..${CLUSTER_IDENTITY_MAX})`};
   }
-  const labels = Object.entries(stringMap(object['security-labels'])).map(([key, value]) => ({...parseLabel(key), value}));
+  const labels = Object.entries(stringMap(object['security-labels'])).map(([name, value]) => {
+    const {source, key} = parseLabel(name);
+    return {source, key, value};
+  });
   if (labels.length === 0) {
     return {object: refOf('CiliumIdentity', object), path: 'security-labels', code: 'IDENTITY_LABELS', reason: 'an identity without labels stands for nothing'};
   }

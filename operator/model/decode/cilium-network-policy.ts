@@ -3,6 +3,7 @@
 
 import type {ObjectRef} from '../../../lib/core/errors.js';
 import {LABEL_NAMESPACE} from '../../../lib/domain/label-filter.js';
+import {originOf} from '../../../lib/domain/policy.js';
 import type {Direction, Rule} from '../../../lib/domain/policy.js';
 import {Problems} from '../../../lib/domain/problem.js';
 import {canonicalSelector, equalsRequirement} from '../../../lib/domain/selector.js';
@@ -135,7 +136,7 @@ class RuleBuilder {
 
   #add(list: RuleList, at: SpecContext, content: Pick<Rule, 'peers' | 'ports' | 'l7'>): void {
     const {subject, defaultDeny, log} = at;
-    const origin = {...this.#ref, ruleIndex: this.#index++};
+    const origin = originOf(this.#ref, this.#index++);
     if (subject === null) return;
     const rule = {origin, subject, direction: list.direction, deny: list.deny, defaultDeny, ...content};
     this.#rules.push(log === null ? rule : {...rule, log});

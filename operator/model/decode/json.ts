@@ -49,6 +49,19 @@ export function sharedStringMap(value: unknown): Readonly<Record<string, string>
   return made;
 }
 
+const NAMES = new Map<string, string>();
+const NAMES_MAX = 1 << 15;
+
+/** As `text`; equal names that many objects have (their node, their namespace) are mostly the same string. */
+export function sharedText(value: unknown): string {
+  const read = text(value);
+  const held = NAMES.get(read);
+  if (held !== undefined) return held;
+  if (NAMES.size >= NAMES_MAX) NAMES.clear();
+  NAMES.set(read, read);
+  return read;
+}
+
 export function refOf(kind: string, object: KubeObject): ObjectRef {
   return {kind, namespace: object.metadata.namespace ?? '', name: object.metadata.name, uid: object.metadata.uid ?? ''};
 }

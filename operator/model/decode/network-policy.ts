@@ -2,6 +2,7 @@
 
 import type {ObjectRef} from '../../../lib/core/errors.js';
 import {LABEL_NAMESPACE, LABEL_NAMESPACE_LABELS} from '../../../lib/domain/label-filter.js';
+import {originOf} from '../../../lib/domain/policy.js';
 import type {Direction, Peer, PortMatch, Rule} from '../../../lib/domain/policy.js';
 import {Problems} from '../../../lib/domain/problem.js';
 import {canonicalSelector, equalsRequirement, existsRequirement} from '../../../lib/domain/selector.js';
@@ -37,7 +38,7 @@ function rulesOf(spec: Json, ref: ObjectRef, scope: RuleScope): Rule[] {
   const contents: Pick<Rule, 'direction' | 'peers' | 'ports'>[] = [
     ...ingress, ...egress, ...isolated.map((direction) => ({direction, peers: [], ports: null})),
   ];
-  return contents.map((content, ruleIndex) => ({origin: {...ref, ruleIndex}, subject, deny: false, defaultDeny: true, ...content}));
+  return contents.map(({direction, peers, ports}, ruleIndex) => ({origin: originOf(ref, ruleIndex), subject, direction, deny: false, defaultDeny: true, peers, ports}));
 }
 
 /** Without a podSelector every pod of the namespace. Null when it cannot be read. */

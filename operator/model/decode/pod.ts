@@ -3,18 +3,18 @@
 import {PROTOCOL_NUMBERS} from '../../../lib/domain/policy.js';
 import type {KubeObject} from '../../watch/feed-types.js';
 import type {NamedPort, PodFact} from '../facts.js';
-import {list, number, record, sharedStringMap, text} from './json.js';
+import {list, number, record, sharedStringMap, sharedText, text} from './json.js';
 
 export function decodePod(object: KubeObject): PodFact {
   const spec = record(object['spec']);
   const phase = text(record(object['status'])['phase']);
-  const nodeName = text(spec['nodeName']);
+  const nodeName = sharedText(spec['nodeName']);
   return {
-    namespace: object.metadata.namespace ?? '',
+    namespace: sharedText(object.metadata.namespace),
     name: object.metadata.name,
     uid: object.metadata.uid ?? '',
     labels: sharedStringMap(object.metadata.labels),
-    serviceAccount: text(spec['serviceAccountName']),
+    serviceAccount: sharedText(spec['serviceAccountName']),
     nodeName: nodeName === '' ? null : nodeName,
     hostNetwork: spec['hostNetwork'] === true,
     ended: phase === 'Succeeded' || phase === 'Failed',
