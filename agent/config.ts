@@ -5,6 +5,7 @@ import type {ConfigOf, ConfigResult, OptionTable} from '../lib/run/config.js';
 import {loadConfig} from '../lib/run/config.js';
 import {StentorError} from '../lib/core/errors.js';
 import type {LogLevel} from '../lib/run/log.js';
+import type {KeyFilePaths} from '../lib/run/tls.js';
 import type {CompileOptions} from './compile/input.js';
 import {MONITOR_AGGREGATION} from './maps/runtime-config.js';
 import type {MapSizes} from './maps/registry.js';
@@ -42,8 +43,10 @@ export const AGENT_OPTIONS = {
   'operator-address': {kind: 'list', default: [], help: 'host:port of every replica of the operator', group: OPERATOR},
   'operator-name': {kind: 'string', default: '', help: 'name in the operator’s certificate, when it is not the host of its address', group: OPERATOR},
   'tls-ca': {kind: 'string', default: '', help: 'certificate of the CA that signs operator and agents', group: OPERATOR},
-  'tls-cert': {kind: 'string', default: '', help: 'certificate of this node', group: OPERATOR},
-  'tls-key': {kind: 'string', default: '', help: 'key of that certificate', group: OPERATOR},
+  'tls-cert': {kind: 'string', default: '', help: 'certificate of this node, renewed by the agent; with a token file: tls/tls.crt in the state folder', group: OPERATOR},
+  'tls-key': {kind: 'string', default: '', help: 'key of that certificate; with a token file: tls/tls.key in the state folder', group: OPERATOR},
+  'bootstrap-token-file': {kind: 'string', default: '', help: 'projected token of this pod, for the audience stentor: what the first certificate is got with', group: OPERATOR},
+  'bootstrap-port': {kind: 'integer', default: 4241, min: 1, max: 65_535, help: 'where operators give first certificates', group: OPERATOR},
   'operator-backoff-max': duration('5s', OPERATOR, 'longest wait between attempts to reach the operator'),
   'operator-keepalive': {kind: 'duration', default: '10s', minMs: 1000, help: 'silence after which the operator is asked whether it is there', group: OPERATOR},
   'operator-message-max': {kind: 'integer', default: 67_108_864, min: 65_536, max: 1_073_741_824, help: 'bytes of one message of the operator', group: OPERATOR},
@@ -108,11 +111,18 @@ function checkTogether(config: AgentConfig): void {
   const source = config['desired-state'] === '';
   if (source && config['operator-address'].length === 0) invalid('--operator-address or --desired-state is needed: there is nobody to say what this node should do');
   if (!source && config['operator-address'].length > 0) invalid('--operator-address and --desired-state exclude each other');
-  if (source && [config['tls-ca'], config['tls-cert'], config['tls-key']].includes('')) invalid('--tls-ca, --tls-cert and --tls-key are needed to talk to the operator');
+  const {ca, cert, key} = keyPathsOf(config);
+  if (source && [ca, cert, key].includes('')) invalid('--tls-ca, and --tls-cert with --tls-key or --bootstrap-token-file, are needed to talk to the operator');
   if (config['masquerade-port-min'] > config['masquerade-port-max']) invalid('--masquerade-port-min is above --masquerade-port-max');
   const ring = config['bpf-events-bytes'];
   if (ring !== 0 && (ring < 4096 || (ring & (ring - 1)) !== 0)) invalid('--bpf-events-bytes is not a power of two from 4096');
   if (!/^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/.test(config['node-name'])) invalid('--node-name is not a node name of Kubernetes');
+}
+
+/** What an agent makes itself lies in its state folder. */
+export function keyPathsOf(config: AgentConfig): KeyFilePaths {
+  const own = (name: string, path: string): string => (path === '' && config['bootstrap-token-file'] !== '' ? join(config['state-dir'], 'tls', name) : path);
+  return {ca: config['tls-ca'], cert: own('tls.crt', config['tls-cert']), key: own('tls.key', config['tls-key'])};
 }
 
 /** Where the plugin leaves deletes; without an option of its own it looks beside the socket too. */

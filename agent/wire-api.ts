@@ -19,6 +19,7 @@ import {routerAddress} from './model/pod-cidrs.js';
 import type {LocalEndpoint} from './model/local.js';
 import {endpointOwner} from './model/local.js';
 import type {EventNames} from './observe/events.js';
+import type {CertificateStatus} from './stream/certificate.js';
 import type {OperatorStatus} from './stream/client.js';
 import type {EndpointTable} from './watch/endpoints.js';
 import type {LinkWatch} from './watch/links.js';
@@ -38,6 +39,8 @@ export interface ViewParts {
   readonly peers: () => readonly BgpPeerStatus[];
   readonly lastSweep: () => SweepResult | null;
   readonly features: () => AgentStatus['features'];
+  /** Null without an operator. */
+  readonly certificate: () => CertificateStatus | null;
 }
 
 /** A status that lists every error of a broken node would not be read. */
@@ -62,6 +65,7 @@ export class AgentView implements EventNames {
     return {
       node: this.node, version,
       operator: {connected, address, version: operatorVersion, lastAckSequence, stateVersion: engine.held.version},
+      certificate: this.#certificate(),
       routingMode: config?.routingMode ?? null,
       devices: this.devices(),
       masquerade: {
@@ -84,13 +88,22 @@ export class AgentView implements EventNames {
   controllers(): AgentStatus['controllers'] {
     const {engine, kernel, operator} = this.#parts;
     const {connected, lastError} = operator();
+    const certificate = this.#parts.certificate();
     const installed = engine.errors.filter(({code}) => code !== 'PENDING');
     return [
       {name: 'operator-session', ok: connected, lastError: connected ? null : (lastError ?? 'not connected yet')},
+      ...(certificate === null ? [] : [{name: 'certificate', ok: certificate.lastError === null, lastError: certificate.lastError}]),
       {name: 'desired-state', ok: engine.config !== null, lastError: engine.config === null ? 'no state for this node yet' : null},
       {name: 'apply', ok: installed.length === 0, lastError: firstMessage(installed)},
       ...kernel.status().map(({name, pending, lastError: reason}) => ({name: `apply/${name}`, ok: pending === 0, lastError: reason})),
     ];
+  }
+
+  #certificate(): AgentStatus['certificate'] {
+    const status = this.#parts.certificate();
+    if (status === null) return null;
+    const {expiresAtMs, lastError} = status;
+    return {expires: expiresAtMs === null ? null : new Date(expiresAtMs).toISOString(), lastError};
   }
 
   endpointList(): readonly AgentEndpoint[] {

@@ -16,7 +16,7 @@ import {runLoop} from '../lib/run/loop.js';
 import type {Log} from '../lib/run/log.js';
 import {errorFields} from '../lib/run/log.js';
 import {Metrics} from '../lib/run/metrics.js';
-import {KeyFiles} from '../lib/run/tls.js';
+import {readKeyMaterial} from '../lib/run/tls.js';
 import type {SweepResult} from './apply/conntrack-gc.js';
 import {ConntrackGc} from './apply/conntrack-gc.js';
 import {KernelApply, defaultAttachMode} from './apply/kernel.js';
@@ -29,7 +29,7 @@ import {Ipam} from './cni/ipam.js';
 import {CniServer} from './cni/server.js';
 import type {AgentConfig} from './config.js';
 import {activePodCidrs} from './compile/input.js';
-import {compileOptionsOf, deleteQueueOf, endpointIdMax, mapSizesOf} from './config.js';
+import {compileOptionsOf, deleteQueueOf, endpointIdMax, keyPathsOf, mapSizesOf} from './config.js';
 import type {BpfMap} from './kernel/bpf.js';
 import {Netlink} from './kernel/netlink.js';
 import type {Feature} from './kernel/probe.js';
@@ -41,6 +41,8 @@ import type {AgentMetrics, MetricSources} from './observe/metrics.js';
 import {declareMetrics, eventsLostCount} from './observe/metrics.js';
 import {Monitor} from './observe/monitor.js';
 import {StateStore} from './desired/store.js';
+import {NodeCertificate} from './stream/certificate.js';
+import {CertificateFiles} from './stream/certificate-files.js';
 import {OperatorClient} from './stream/client.js';
 import type {OperatorStatus} from './stream/client.js';
 import {FileSource} from './stream/file-source.js';
@@ -135,6 +137,7 @@ interface Built {
   readonly speaker: SpeakerSession;
   readonly speakerEvents: SpeakerEvents;
   readonly client: OperatorClient | null;
+  readonly certificate: NodeCertificate | null;
   readonly files: FileSource | null;
   readonly metrics: Metrics;
   readonly counts: AgentMetrics;
@@ -143,6 +146,7 @@ interface Built {
 /** What parts learn from each other only after all of them are made. */
 interface Late {
   client: OperatorClient | null;
+  certificate: NodeCertificate | null;
   counts: AgentMetrics | null;
   peers: readonly BgpPeerStatus[];
   sweep: SweepResult | null;
@@ -153,7 +157,7 @@ interface Late {
 
 async function buildAgent(config: AgentConfig, context: Context): Promise<Built> {
   const {log, clock} = context;
-  const late: Late = {client: null, counts: null, peers: [], sweep: null, nodeReport: '', nodeReportedFrom: []};
+  const late: Late = {client: null, certificate: null, counts: null, peers: [], sweep: null, nodeReport: '', nodeReportedFrom: []};
   const features = await requiredFeatures(config['bpf-root']);
   const netlink = Netlink.open();
   const maps = openMapSet({root: config['bpf-root'], sizes: mapSizesOf(config)}, {log});
@@ -191,17 +195,16 @@ async function buildAgent(config: AgentConfig, context: Context): Promise<Built>
   const view = new AgentView({
     node: config['node-name'], version: context.version, compile: compileOptionsOf(config), engine, endpoints, links, ipam, kernel, maps,
     operator: () => late.client?.status ?? fileStatus(files), peers: () => late.peers, lastSweep: () => late.sweep, features: () => features,
+    certificate: () => late.certificate?.status ?? null,
   });
   const monitor = new Monitor({queueMax: config['monitor-queue']}, {names: view, clock});
   const cni = new CniServer({attachments: new PodAttacher({netlink, ipam, endpoints, ports, log}), log});
   const metrics = new Metrics({prefix: 'cilium_', processMetrics: true});
   const counts = declareMetrics(metrics, metricSources({context, maps, view, engine, ipam, monitor, late}));
   late.counts = counts;
-  const files = config['desired-state'] === '' ? null : new FileSource({path: config['desired-state']}, {desired: engine, log});
-  const client = files === null ? operatorClient(config, {...context, engine, ports, late}) : null;
-  late.client = client;
+  const {files, client, certificate} = desiredSource(config, {...context, engine, ports, late});
   const built: Built = {
-    config, context, netlink, maps, kernel, endpoints, links, engine, ipam, ports, view, monitor, gc, cni, speaker, speakerEvents, client, files, metrics, counts,
+    config, context, netlink, maps, kernel, endpoints, links, engine, ipam, ports, view, monitor, gc, cni, speaker, speakerEvents, client, certificate, files, metrics, counts,
   };
   speakerEvents.onChange((peers) => {
     late.peers = peers;
@@ -268,6 +271,16 @@ function podPorts(config: AgentConfig, parts: PodPortsNeeds): PodPorts {
   );
 }
 
+/** Files, or an operator. */
+function desiredSource(config: AgentConfig, parts: ClientNeeds): Pick<Built, 'files' | 'client' | 'certificate'> {
+  const {engine, late, log} = parts;
+  const path = config['desired-state'];
+  if (path !== '') return {files: new FileSource({path}, {desired: engine, log}), client: null, certificate: null};
+  late.client = operatorClient(config, parts);
+  late.certificate = nodeCertificate(config, parts);
+  return {files: null, client: late.client, certificate: late.certificate};
+}
+
 type ClientNeeds = Context & {readonly engine: NodeEngine; readonly ports: PodPorts; readonly late: Late};
 
 function operatorClient(config: AgentConfig, parts: ClientNeeds): OperatorClient {
@@ -278,13 +291,24 @@ function operatorClient(config: AgentConfig, parts: ClientNeeds): OperatorClient
       backoffMaxMs: config['operator-backoff-max'], keepaliveMs: config['operator-keepalive'], messageBytesMax: config['operator-message-max'],
     },
     {
-      keys: new KeyFiles({ca: config['tls-ca'], cert: config['tls-cert'], key: config['tls-key']}), desired: engine, clock, log,
+      keys: () => readKeyMaterial(keyPathsOf(config)), desired: engine, clock, log,
       onSpanAck: (ack) => ports.onSpanAck(ack),
       greeting: (): AgentMessage[] => {
         const report: AgentMessage[] = late.nodeReport === '' ? [] : [nodeMessage(JSON.parse(late.nodeReport) as Parameters<typeof nodeMessage>[0])];
         return [...report, ...ports.greeting(), peersMessage(late.peers.map(peerReport))];
       },
     },
+  );
+}
+
+function nodeCertificate(config: AgentConfig, {clock, log, late}: ClientNeeds): NodeCertificate {
+  const files = new CertificateFiles(keyPathsOf(config));
+  const tokenFile = config['bootstrap-token-file'];
+  // Nobody would ever make them.
+  if (tokenFile === '') files.read();
+  return new NodeCertificate(
+    {node: config['node-name'], addresses: config['operator-address'], bootstrapPort: config['bootstrap-port'], serverName: config['operator-name'], tokenFile},
+    {files, clock, log, onChanged: () => void late.client?.reconnect()},
   );
 }
 
@@ -326,13 +350,18 @@ function metricSources({context, maps, view, engine, ipam, monitor, late}: Metri
     datapathCounters: () => mapOf(maps, 'cilium_metrics'), eventsLost: () => mapOf(maps, 'cilium_events_lost'),
     endpoints: () => view.countEndpoints(), identities: () => view.countIdentities(), policies: () => engine.held.tables.policy.size,
     nodes: () => engine.held.tables.node.size, ipam: () => ipam.status(), maps: () => view.maps(), bgpPeers: () => late.peers,
+    certificateExpirySeconds: () => secondsUntil(late.certificate?.status.expiresAtMs ?? null, context.clock),
     failing: () => view.controllers().filter(({ok}) => !ok).length, monitorLost: () => monitor.counts.lost,
   };
 }
 
+function secondsUntil(atMs: number | null, clock: Clock): number | null {
+  return atMs === null ? null : Math.round((atMs - clock.now()) / 1000);
+}
+
 /** In start order: facts, what was held, the kernel, then those who change something. */
 function addLoops(agent: Built, lifecycle: Lifecycle, fail: (error: unknown) => void): void {
-  const {config, engine, links, endpoints, monitor, maps, speaker, speakerEvents, gc, client, files, kernel, netlink} = agent;
+  const {config, engine, links, endpoints, monitor, maps, speaker, speakerEvents, gc, client, certificate, files, kernel, netlink} = agent;
   const loop = (name: string, run: (signal: AbortSignal) => Promise<void>): void => {
     let done: Promise<void> = Promise.resolve();
     lifecycle.add({name, start: (signal) => {
@@ -355,7 +384,13 @@ function addLoops(agent: Built, lifecycle: Lifecycle, fail: (error: unknown) => 
   loop('speaker', (signal) => speaker.supervise(signal));
   loop('speaker-events', (signal) => speakerEvents.run(signal));
   if (files !== null) loop('desired-state', (signal) => files.run(signal));
-  if (client !== null) loop('operator-session', (signal) => client.run(signal));
+  if (certificate !== null) loop('certificate', (signal) => certificate.run(signal));
+  if (client !== null) {
+    loop('operator-session', async (signal) => {
+      await certificate?.usable(signal);
+      await client.run(signal);
+    });
+  }
   addServer(lifecycle, 'api', () => startHttpServer({listen: config['api-socket'], routes: timed(agent, apiRoutes({
     status: () => agent.view.status(), endpoints: () => agent.view.endpointList(), identities: () => agent.view.identities(), nodes: () => agent.view.nodes(),
     bgpPeers: () => speakerEvents.peers(), policyOrigins: () => agent.view.policyOrigins(), state: () => agent.view.state(),

@@ -27,6 +27,7 @@ const ENDPOINT: AgentEndpoint = {
 
 const STATUS: AgentStatus = {
   ok: true, node: 'worker', version: '0.1.0', operator: {connected: true, address: '10.0.0.1:7443', version: '0.1.0', lastAckSequence: 12, stateVersion: 'abc'},
+  certificate: {expires: '2027-01-02T03:04:05.000Z', lastError: null},
   routingMode: 'native', devices: ['net0'], masquerade: {enabled: true, mode: 'BPF', entries: 12, source: 'configmap', hold: null, revision: 'r1', settings: null},
   ipam: {podCidrs: ['10.98.1.0/24'], allocated: 5, capacity: 254, addresses: [{ip: '10.98.1.1', owner: 'router'}]}, endpoints: {total: 3, ready: 3},
   maps: [{name: 'cilium_ipcache', entries: 40, maxEntries: 512000}], bgp: [{instance: '65005', asn: 65005, peers: 1, established: 1}], features: [], errors: [], controllers: [],

@@ -19,6 +19,8 @@ export interface MetricSources {
   ipam(): {readonly families: readonly {readonly family: 'ipv4' | 'ipv6'; readonly allocated: number; readonly capacity: number; readonly podCidrs: readonly string[]}[]};
   maps(): readonly {readonly name: string; readonly entries: number; readonly maxEntries: number; readonly writes: number; readonly pending: number}[];
   bgpPeers(): readonly BgpPeerStatus[];
+  /** Null while there is no certificate. */
+  certificateExpirySeconds(): number | null;
   failing(): number;
   monitorLost(): number;
 }
@@ -89,6 +91,7 @@ function declareNode(metrics: Metrics, sources: MetricSources): void {
   const nodes = metrics.gauge({name: 'nodes_all_num', help: 'Nodes known'});
   const addresses = metrics.gauge({name: 'ip_addresses', help: 'Addresses of pods in use', labels: ['family']});
   const capacity = metrics.gauge({name: 'ipam_capacity', help: 'Addresses that pods can have', labels: ['family', 'cidr']});
+  const expiry = metrics.gauge({name: 'certificate_expiry_seconds', help: 'Until this node’s certificate for the operator expires', labels: ['certificate']});
   const failing = metrics.gauge({name: 'controllers_failing', help: 'Parts of this agent that cannot do their work'});
   metrics.onScrape(() => {
     const endpoints = sources.endpoints();
@@ -104,6 +107,9 @@ function declareNode(metrics: Metrics, sources: MetricSources): void {
       addresses.set({family}, allocated);
       capacity.set({family, cidr: podCidrs.join(',')}, room);
     }
+    const seconds = sources.certificateExpirySeconds();
+    if (seconds === null) expiry.clear();
+    else expiry.set({certificate: 'node'}, seconds);
     failing.set({}, sources.failing());
   });
 }

@@ -164,7 +164,7 @@ describe('Monitor', () => {
 
 describe('the socket', () => {
   const STATUS: AgentStatus = {
-    ok: true, node: 'n', version: '0', operator: {connected: true, address: '', version: null, lastAckSequence: null, stateVersion: ''}, routingMode: null, devices: [],
+    ok: true, node: 'n', version: '0', operator: {connected: true, address: '', version: null, lastAckSequence: null, stateVersion: ''}, certificate: null, routingMode: null, devices: [],
     masquerade: {enabled: false, mode: 'bpf', entries: 0, source: null, hold: null, revision: null, settings: null}, ipam: {podCidrs: [], allocated: 0, capacity: 0, addresses: []}, endpoints: {total: 0, ready: 0},
     maps: [], bgp: [], features: [], errors: [], controllers: [],
   };

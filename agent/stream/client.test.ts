@@ -8,11 +8,12 @@ import {join} from 'node:path';
 import {diffStates, resource, stateVersion} from '../../lib/desired/diff.js';
 import type {NodeState} from '../../lib/desired/node-state.js';
 import {resourceId} from '../../lib/desired/node-state.js';
+import type {Clock} from '../../lib/run/clock.js';
 import {realClock} from '../../lib/run/clock.js';
 import {defineService, method} from '../../lib/run/grpc.js';
 import {silentLog} from '../../lib/run/log.js';
-import {KeyFiles} from '../../lib/run/tls.js';
-import type {IssuedKeys} from '../../lib/testing/keys.js';
+import {readKeyMaterial} from '../../lib/run/tls.js';
+import type {IssuedKeys, TestKeys} from '../../lib/testing/keys.js';
 import {makeTestCa} from '../../lib/testing/keys.js';
 import {eventually} from '../../lib/testing/netns.js';
 import {stentor} from '../../proto/gen/session.js';
@@ -30,12 +31,16 @@ const paths = {ca: join(folder, 'ca.crt'), cert: join(folder, 'tls.crt'), key: j
 const servers: grpc.Server[] = [];
 const stop = new AbortController();
 
+let testCa: TestKeys;
+let foreignCa: Buffer;
 let good: IssuedKeys;
 let foreign: IssuedKeys;
 let otherName: IssuedKeys;
 
 beforeAll(async () => {
   const [ca, otherCa] = [await makeTestCa(), await makeTestCa()];
+  testCa = ca;
+  foreignCa = (await otherCa.node('n1')).ca;
   const node = await ca.node('n1');
   good = await ca.server(['127.0.0.1']);
   otherName = await ca.server(['10.9.9.9', 'stentor-operator']);
@@ -82,7 +87,7 @@ function send(call: Call, from: NodeState, to: NodeState, sequence: number): voi
   }});
 }
 
-function client(addresses: readonly string[]) {
+function client(addresses: readonly string[], clock: Clock = realClock) {
   const desired = {
     held: EMPTY_HELD as HeldState,
     apply(delta: HeldDelta): boolean {
@@ -93,7 +98,7 @@ function client(addresses: readonly string[]) {
   };
   const made = new OperatorClient(
     {node: 'n1', agentVersion: '1', addresses, serverName: '', backoffMaxMs: 50, keepaliveMs: 10_000, messageBytesMax: 1 << 20},
-    {keys: new KeyFiles(paths), desired, clock: realClock, log: silentLog, onSpanAck: () => undefined,
+    {keys: () => readKeyMaterial(paths), desired, clock, log: silentLog, onSpanAck: () => undefined,
       greeting: () => [{nodeReport: {kernel: '6.18'}}]},
   );
   void made.run(stop.signal);
@@ -156,6 +161,53 @@ describe('OperatorClient', () => {
     wrong.server.forceShutdown();
     await operator(good, state('b'), wrong.port);
     await eventually(() => (desired.held.version === stateVersion(state('b')) ? true : null), 10_000);
+  });
+
+  test('goes over to a new certificate: the old session serves until the new one has begun, and nothing is sent again', async () => {
+    const {received, calls, address} = await operator(good, state('a', 'b'));
+    const {client: agent, desired} = client([address, '127.0.0.1:1']);
+    await eventually(() => (desired.held.version === stateVersion(state('a', 'b')) ? true : null));
+    const [old] = calls;
+    if (old === undefined) throw new Error('no session');
+    const hellosAtItsEnd: number[] = [];
+    old.on('cancelled', () => hellosAtItsEnd.push(received.filter(({hello}) => hello).length));
+    const renewed = await testCa.node('n1');
+    for (const name of ['cert', 'key'] as const) writeFileSync(paths[name], renewed[name]);
+    let unconnected = 0;
+    const reconnected = agent.reconnect();
+    await eventually(() => {
+      if (!agent.status.connected) unconnected++;
+      return hellosAtItsEnd[0] ?? null;
+    });
+    await reconnected;
+    expect(unconnected).toBe(0);
+    expect(hellosAtItsEnd).toEqual([2]);
+    const serial = (call: Call | undefined): string | undefined => call?.getAuthContext()?.sslPeerCertificate?.serialNumber;
+    expect(serial(calls[1])).not.toBe(serial(old));
+    expect(received.filter(({hello}) => hello).at(-1)?.hello?.held?.map(({key}) => key).sort()).toEqual(['a', 'b']);
+    // It is the session of the same replica, and it lives.
+    const [, next] = calls;
+    if (next === undefined) throw new Error('no new session');
+    send(next, state('a', 'b'), state('c'), 2);
+    await eventually(() => (desired.held.version === stateVersion(state('c')) ? true : null));
+    expect(calls).toHaveLength(2);
+  });
+
+  test('keeps the session when the operator cannot be reached anew', async () => {
+    const {calls, address} = await operator(good, state('a'));
+    const clock = {...realClock, now: () => Date.now() - 9_500};
+    const {client: agent, desired} = client([address], clock);
+    await eventually(() => (desired.held.version === stateVersion(state('a')) ? true : null));
+    writeFileSync(paths.ca, foreignCa);
+    await agent.reconnect();
+    const node = await testCa.node('n1');
+    writeFileSync(paths.ca, node.ca);
+    expect(agent.status.connected).toBe(true);
+    const [only] = calls;
+    if (only === undefined) throw new Error('no session');
+    send(only, state('a'), state('b'), 2);
+    await eventually(() => (desired.held.version === stateVersion(state('b')) ? true : null));
+    expect(calls).toHaveLength(1);
   });
 
   test('rubbish from the operator ends the session, and the next one starts anew', async () => {

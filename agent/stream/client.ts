@@ -1,15 +1,12 @@
 // Keeps a session with one of the operator's replicas: mTLS, backoff, the next address after every failure. Never stops by itself.
 
-import {isIP} from 'node:net';
-import {checkServerIdentity} from 'node:tls';
-import * as grpc from '@grpc/grpc-js';
 import {StentorError} from '../../lib/core/errors.js';
 import type {Clock} from '../../lib/run/clock.js';
 import {defineService, method} from '../../lib/run/grpc.js';
-import type {Log} from '../../lib/run/log.js';
+import {errorFields, type Log} from '../../lib/run/log.js';
 import {runLoop} from '../../lib/run/loop.js';
-import type {KeyFiles} from '../../lib/run/tls.js';
 import {stentor} from '../../proto/gen/session.js';
+import {callError, operatorChannel, type ChannelKeys} from './operator-channel.js';
 import type {AgentMessage} from './report.js';
 import type {DesiredState, Installed, SpanAck} from './session.js';
 import {Session} from './session.js';
@@ -30,7 +27,8 @@ export interface OperatorClientOptions {
 }
 
 export interface OperatorClientParts {
-  readonly keys: KeyFiles;
+  /** Asked for at every connection; throws while there are none. */
+  readonly keys: () => ChannelKeys;
   readonly desired: DesiredState;
   readonly clock: Clock;
   readonly log: Log;
@@ -48,12 +46,21 @@ export interface OperatorStatus {
   readonly lastError: string | null;
 }
 
+const NO_SESSION = {operatorVersion: null, lastAckSequence: null};
 /** First wait after a failure; doubles up to `backoffMaxMs`. */
 const BACKOFF_BASE_MS = 100;
 /** Data flows from operator to agent: a window larger than gRPC's 64 kB keeps a snapshot from waiting for round trips. */
 const FLOW_WINDOW_BYTES = 4 << 20;
-/** What is sent as the server's name when it is reached by address. */
-const SERVER_NAME = 'stentor-operator';
+/** For the new connection, while the old one still serves. */
+const RECONNECT_TIMEOUT_MS = 10_000;
+
+type Connection = ReturnType<typeof NODE_SESSIONS.connect>;
+
+/** A session whose successor has not been welcomed yet. What it still says is not listened to: the hello after it names what is held. */
+interface Retired {
+  readonly session: Session;
+  readonly close: () => void;
+}
 
 export class OperatorClient {
   readonly #options: OperatorClientOptions;
@@ -62,6 +69,10 @@ export class OperatorClient {
   #session: Session | null = null;
   #send: ((message: AgentMessage) => void) | null = null;
   #installed: Installed | null = null;
+  /** Ends the session in favour of `#prepared`. */
+  #handOver: (() => void) | null = null;
+  #prepared: Connection | null = null;
+  #retired: Retired | null = null;
   #lastError: string | null = null;
 
   constructor(options: OperatorClientOptions, parts: OperatorClientParts) {
@@ -70,7 +81,8 @@ export class OperatorClient {
   }
 
   get status(): OperatorStatus {
-    const {operatorVersion, lastAckSequence} = this.#session?.status ?? {operatorVersion: null, lastAckSequence: null};
+    const present = this.#session?.status;
+    const {operatorVersion, lastAckSequence} = (present?.operatorVersion ?? null) === null ? this.#retired?.session.status ?? NO_SESSION : present ?? NO_SESSION;
     return {connected: operatorVersion !== null, address: this.#address, version: operatorVersion, lastAckSequence, lastError: this.#lastError};
   }
 
@@ -82,6 +94,30 @@ export class OperatorClient {
   installed(installed: Installed): void {
     this.#installed = installed;
     this.#session?.installed(installed);
+  }
+
+  /**
+   * Goes over to a connection with the present certificate. The old one serves until the new one stands, the operator takes the old
+   * session as ended only when the new one has said hello, and what is held is not sent again.
+   */
+  async reconnect(): Promise<void> {
+    const handOver = this.#handOver;
+    // Without a session the next attempt takes the present certificate anyway.
+    if (handOver === null) return;
+    const connection = this.#connect();
+    try {
+      await ready(connection, new Date(this.#parts.clock.now() + RECONNECT_TIMEOUT_MS));
+    } catch (error) {
+      connection.channel.close();
+      this.#parts.log.warn('no new connection: the session goes on with the certificate that it began with', {address: this.#address, ...errorFields(error)});
+      return;
+    }
+    if (this.#handOver !== handOver) {
+      connection.channel.close();
+      return;
+    }
+    this.#prepared = connection;
+    handOver();
   }
 
   async run(signal: AbortSignal): Promise<void> {
@@ -98,40 +134,43 @@ export class OperatorClient {
       } finally {
         this.#session = null;
         this.#send = null;
-        this.#next = (this.#next + 1) % this.#options.addresses.length;
+        if (this.#prepared === null) this.#next = (this.#next + 1) % this.#options.addresses.length;
       }
     });
+    this.#retire();
+    this.#prepared?.channel.close();
   }
 
   get #address(): string {
     return this.#options.addresses[this.#next] ?? '';
   }
 
-  /** Ends only by throwing: a stream that the operator closes is a reason to come again, after a while. */
-  async #runSession(signal: AbortSignal): Promise<void> {
-    const {keys, log} = this.#parts;
-    keys.refresh();
-    const {ca, key, cert} = keys.current;
-    const name = this.#options.serverName === '' ? hostOf(this.#address) : this.#options.serverName;
-    const credentials = grpc.credentials.createSsl(ca, key, cert, {checkServerIdentity: (_host, peer) => checkServerIdentity(name, peer)});
-    const client = NODE_SESSIONS.connect(this.#address, credentials, {
+  #connect(): Connection {
+    const {credentials, options} = operatorChannel(this.#address, this.#options.serverName, this.#parts.keys());
+    return NODE_SESSIONS.connect(this.#address, credentials, {
+      ...options,
       'grpc.keepalive_time_ms': this.#options.keepaliveMs,
       'grpc.keepalive_timeout_ms': this.#options.keepaliveMs,
       'grpc.keepalive_permit_without_calls': 1,
       'grpc.max_receive_message_length': this.#options.messageBytesMax,
       'grpc-node.flow_control_window': FLOW_WINDOW_BYTES,
-      'grpc.use_local_subchannel_pool': 1,
-      // An address must not be sent as a server name (RFC 6066): the certificate is checked against `name` all the same.
-      'grpc.ssl_target_name_override': isIP(name) === 0 ? name : SERVER_NAME,
     });
+  }
+
+  /** Ends by throwing, or in favour of a prepared connection: a stream that the operator closes is a reason to come again, after a while. */
+  async #runSession(signal: AbortSignal): Promise<void> {
+    const client = this.#prepared ?? this.#connect();
+    this.#prepared = null;
     const call = client.Session();
     const abort = (): void => call.cancel();
+    const send = (message: AgentMessage): void => void call.write(message);
+    const session = new Session(this.#options, {desired: this.#desired(), send, onSpanAck: this.#parts.onSpanAck, log: this.#parts.log});
     signal.addEventListener('abort', abort, {once: true});
     try {
-      await new Promise<void>((_resolve, reject) => {
-        const send = (message: AgentMessage): void => void call.write(message);
-        const session = new Session(this.#options, {desired: this.#desired(), send, onSpanAck: this.#parts.onSpanAck, log});
+      await new Promise<void>((resolve, reject) => {
+        this.#handOver = resolve;
         call.on('data', (message) => {
+          if (this.#session !== session) return;
           try {
             const isFirst = session.status.operatorVersion === null;
             session.receive(message);
@@ -142,7 +181,7 @@ export class OperatorClient {
             reject(error instanceof Error ? error : new Error(String(error)));
           }
         });
-        call.on('error', (error) => reject(streamError(error, this.#address)));
+        call.on('error', (error) => reject(callError('no session with the operator', error, this.#address)));
         call.on('end', () => reject(new StentorError('STREAM_CLOSED', 'the operator closed the session', {address: this.#address})));
         this.#session = session;
         this.#send = send;
@@ -151,7 +190,13 @@ export class OperatorClient {
       });
     } finally {
       signal.removeEventListener('abort', abort);
-      client.channel.close();
+      this.#handOver = null;
+      this.#retire();
+      this.#retired = {session, close: () => {
+        call.cancel();
+        client.channel.close();
+      }};
+      if (this.#prepared === null) this.#retire();
     }
   }
 
@@ -171,18 +216,20 @@ export class OperatorClient {
     };
   }
 
+  #retire(): void {
+    this.#retired?.close();
+    this.#retired = null;
+  }
+
   #established(): void {
+    this.#retire();
     this.#lastError = null;
     this.#parts.log.info('session with the operator', {address: this.#address});
   }
 }
 
-/** Of `host:port` or `[host]:port`. */
-function hostOf(address: string): string {
-  return address.slice(0, address.lastIndexOf(':')).replace(/^\[|\]$/g, '');
-}
-
-function streamError(error: Error & {readonly code?: number; readonly details?: string}, address: string): StentorError {
-  const name = error.code === undefined ? 'UNKNOWN' : (grpc.status[error.code] ?? 'UNKNOWN');
-  return new StentorError(`GRPC_${name}`, `no session with the operator: ${error.details ?? error.message}`, {address}, {cause: error});
+function ready({channel}: Connection, deadline: Date): Promise<void> {
+  return new Promise((resolve, reject) => {
+    channel.waitForReady(deadline, (error) => (error === undefined ? resolve() : reject(error)));
+  });
 }

@@ -43,6 +43,7 @@ export function statusText(status: AgentStatus, verbose: boolean): string {
     ['Node:', `${status.node}, agent ${status.version}`],
     ['Status:', status.ok ? 'OK' : 'degraded'],
     ['Operator:', operatorText(status)],
+    ['Certificate:', certificateText(status)],
     ['Desired state:', operator.stateVersion === '' ? 'none yet' : operator.stateVersion],
     ['Routing:', `${status.routingMode ?? 'not known yet'}   [${status.devices.join(', ')}]`],
     ['Masquerading:', masquerade.enabled ? `${masquerade.mode}, ${masquerade.entries} exceptions from ${masquerade.source ?? 'nowhere yet'}${held}` : 'disabled'],
@@ -68,6 +69,12 @@ function operatorText({operator: {connected, address, version, lastAckSequence},
     return `not connected${address === '' ? '' : ` (last ${address})`}; the node goes on with what it holds${reason === null ? '' : `: ${reason}`}`;
   }
   return `connected to ${where}${lastAckSequence === null ? '' : `, acknowledged ${lastAckSequence}`}`;
+}
+
+function certificateText({certificate}: AgentStatus): string {
+  if (certificate === null) return 'none needed';
+  const {expires, lastError} = certificate;
+  return `${expires === null ? 'none' : `valid until ${expires}`}${lastError === null ? '' : `: ${lastError}`}`;
 }
 
 function details({ipam, maps, features, controllers}: AgentStatus): readonly string[] {

@@ -9,6 +9,8 @@ export interface AgentStatus {
   readonly node: string;
   readonly version: string;
   readonly operator: {readonly connected: boolean; readonly address: string; readonly version: string | null; readonly lastAckSequence: number | null; readonly stateVersion: string};
+  /** Of this node, for the operator; null without an operator. `expires`: as in RFC 3339, null while there is none. `lastError`: why there is none, or no newer one. */
+  readonly certificate: {readonly expires: string | null; readonly lastError: string | null} | null;
   /** Null until there is a desired state. */
   readonly routingMode: 'native' | 'tunnel' | null;
   readonly devices: readonly string[];

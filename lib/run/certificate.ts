@@ -3,6 +3,10 @@
 import {X509Certificate} from 'node:crypto';
 import {StentorError} from '../core/errors.js';
 
+/** A node's certificate, as a kubelet's: CN `system:node:NAME`, O `system:nodes`. */
+export const NODE_CN_PREFIX = 'system:node:';
+export const NODE_ORGANISATION = 'system:nodes';
+
 export interface Validity {
   readonly notBeforeMs: number;
   readonly notAfterMs: number;

@@ -1,4 +1,4 @@
-// Key material from files. Files may be rotated under us: every reader asks again and is told whether they changed.
+// Key material from files. Files may be rotated under us: every reader asks again, and sees by the version whether they changed.
 
 import {createHash} from 'node:crypto';
 import {readFileSync} from 'node:fs';
@@ -30,28 +30,5 @@ function readKeyFile(what: keyof KeyFilePaths, path: string): Buffer {
     return readFileSync(path);
   } catch (error) {
     throw new StentorError('TLS_FILE', `cannot read the TLS ${what} file`, {path, what}, {cause: error});
-  }
-}
-
-/** The material as last read; `refresh` reads it again and says whether it is another one. */
-export class KeyFiles {
-  readonly #paths: KeyFilePaths;
-  #current: KeyMaterial;
-
-  constructor(paths: KeyFilePaths) {
-    this.#paths = paths;
-    this.#current = readKeyMaterial(paths);
-  }
-
-  get current(): KeyMaterial {
-    return this.#current;
-  }
-
-  /** Half-written files keep the old material: throws and changes nothing. */
-  refresh(): boolean {
-    const next = readKeyMaterial(this.#paths);
-    const changed = next.version !== this.#current.version;
-    this.#current = next;
-    return changed;
   }
 }

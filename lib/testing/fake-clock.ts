@@ -21,6 +21,7 @@ export class FakeClock implements Clock {
   }
 
   sleep(ms: number, signal: AbortSignal): Promise<void> {
+    if (ms <= 0 && !signal.aborted) return Promise.resolve();
     return new Promise((resolve, reject) => {
       const sleeper = {untilMs: this.#nowMs + ms, wake: resolve};
       this.#sleepers.add(sleeper);

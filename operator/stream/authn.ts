@@ -2,10 +2,7 @@
 
 import type {PeerCertificate} from 'node:tls';
 import {StentorError} from '../../lib/core/errors.js';
-
-/** As kubelets' certificates: CN `system:node:NAME`, O `system:nodes`. */
-export const NODE_CN_PREFIX = 'system:node:';
-export const NODE_ORGANISATION = 'system:nodes';
+import {NODE_CN_PREFIX, NODE_ORGANISATION} from '../../lib/run/certificate.js';
 
 const NODE_NAME = /^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$/;
 

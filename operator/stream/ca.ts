@@ -5,7 +5,7 @@ import {randomBytes, webcrypto} from 'node:crypto';
 import {isIP} from 'node:net';
 import * as x509 from '@peculiar/x509';
 import {StentorError} from '../../lib/core/errors.js';
-import {NODE_CN_PREFIX, NODE_ORGANISATION} from './authn.js';
+import {NODE_CN_PREFIX, NODE_ORGANISATION} from '../../lib/run/certificate.js';
 
 x509.cryptoProvider.set(webcrypto as Crypto);
 

@@ -64,6 +64,9 @@ const STATUS: Readonly<Record<string, grpc.status>> = {
   NOT_LEADER: grpc.status.UNAVAILABLE,
 };
 
+/** Every agent asks a standby now and then, and goes over to a new session when it has renewed its certificate; the others are worth a look. */
+const LOG_LEVEL: Readonly<Record<string, 'debug' | 'info'>> = {NOT_LEADER: 'debug', SUPERSEDED: 'info'};
+
 interface Open {
   readonly session: NodeSession;
   readonly refuse: (error: StentorError) => void;
@@ -146,8 +149,7 @@ export class StreamServer {
     const refuse = (error: StentorError): void => {
       if (ended) return;
       end();
-      // Every agent asks a standby now and then; the others are worth a look.
-      this.#parts.log[error.code === 'NOT_LEADER' ? 'debug' : 'warn']('session refused', {peer, node, ...errorFields(error)});
+      this.#parts.log[LOG_LEVEL[error.code] ?? 'warn']('session refused', {peer, node, ...errorFields(error)});
       this.#parts.events.onRefused({code: error.code, message: error.message, node, peer});
       call.emit('error', {code: STATUS[error.code] ?? grpc.status.UNKNOWN, details: `${error.code}: ${error.message}`});
     };
