@@ -38,7 +38,8 @@ import type {MapName} from './maps/registry.js';
 import {endpointAddresses, endpointOwner} from './model/local.js';
 import {apiRoutes} from './observe/api.js';
 import type {AgentMetrics, MetricSources} from './observe/metrics.js';
-import {declareMetrics, eventsLostCount} from './observe/metrics.js';
+import type {EventsLost} from './maps/events.js';
+import {declareMetrics, eventsLost} from './observe/metrics.js';
 import {Monitor} from './observe/monitor.js';
 import {StateStore} from './desired/store.js';
 import {NodeCertificate} from './stream/certificate.js';
@@ -451,10 +452,11 @@ async function restore({endpoints, links, ipam, engine, ports, netlink, context}
 
 /** A look that fails is taken again: a counter that cannot be read must not end the agent. */
 async function watchLost({maps, monitor, context}: Built, signal: AbortSignal): Promise<void> {
-  let before: number | null = null;
+  let before: EventsLost | null = null;
   await runLoop({name: 'lost events', backoff: {baseMs: LOST_CHECK_MS, maxMs: LOST_RETRY_MAX_MS}}, context, signal, async () => {
-    const now = eventsLostCount(mapOf(maps, 'cilium_events_lost'));
-    monitor.ringLost(now - (before ?? now));
+    const now = eventsLost(mapOf(maps, 'cilium_events_lost'));
+    const last = before ?? now;
+    monitor.ringLost({'drop': now.drop - last.drop, 'trace': now.trace - last.trace, 'policy-verdict': now['policy-verdict'] - last['policy-verdict']});
     before = now;
     await context.clock.sleep(LOST_CHECK_MS, signal).catch(() => undefined);
   });

@@ -4,7 +4,8 @@ import {statSync} from 'node:fs';
 import {join} from 'node:path';
 import {BpfMap} from '../agent/kernel/bpf.js';
 import {endpointConfigCodec} from '../agent/maps/endpoint.js';
-import {eventsLostCount} from '../agent/observe/metrics.js';
+import {eventsLost} from '../agent/observe/metrics.js';
+import type {EventsLost} from '../agent/maps/events.js';
 import type {MapCodec} from '../agent/maps/layout.js';
 import {ipmasq6Codec, ipmasqCodec} from '../agent/maps/masq.js';
 import {decodePolicyKey, decodePolicyValue, policySlotCodec} from '../agent/maps/policy.js';
@@ -22,9 +23,9 @@ export function readIpmasq(bpfRoot: string): readonly string[] {
   return [ipmasqCodec, ipmasq6Codec].flatMap((codec) => readMap(bpfRoot, codec).map(([prefix]) => prefix)).sort(byPrefix);
 }
 
-/** Events for which the ring had no room, of all CPUs. */
-export function readEventsLost(bpfRoot: string): number {
-  return withMap(bpfRoot, definitionOf('cilium_events_lost'), eventsLostCount);
+/** Events for which the ring had no room, by type. */
+export function readEventsLost(bpfRoot: string): EventsLost {
+  return withMap(bpfRoot, definitionOf('cilium_events_lost'), eventsLost);
 }
 
 /** The inner map of every endpoint that has one. */

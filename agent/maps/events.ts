@@ -66,6 +66,10 @@ export const EVENT_DROP = 1;
 export const EVENT_TRACE = 4;
 export const EVENT_POLICY_VERDICT = 5;
 
+/** Keys of `cilium_events_lost`. */
+export const EVENT_NUMBERS = {'drop': EVENT_DROP, 'trace': EVENT_TRACE, 'policy-verdict': EVENT_POLICY_VERDICT} as const;
+export type EventsLost = Readonly<Record<keyof typeof EVENT_NUMBERS, number>>;
+
 /** Most bytes of a packet that follow a message. */
 export const EVENT_CAPTURE_MAX = 128;
 

@@ -46,7 +46,7 @@ const DEFINITIONS = [
   map('cilium_routes_v4', 'percpu_array', {keySize: 4, valueSize: 32, maxEntries: 1024}),
   map('cilium_metrics', 'percpu_hash', {keySize: 8, valueSize: 16, maxEntries: 1_024}),
   map('cilium_events', 'ringbuf', {keySize: 0, valueSize: 0, maxEntries: 8 << 20}),
-  map('cilium_events_lost', 'percpu_array', {keySize: 4, valueSize: 8, maxEntries: 1}),
+  map('cilium_events_lost', 'percpu_array', {keySize: 4, valueSize: 8, maxEntries: 8}),
   map('cilium_runtime_config', 'array', {keySize: 4, valueSize: 8, maxEntries: 16}),
 ] as const;
 

@@ -4,6 +4,8 @@ import type {BgpPeerStatus} from '../../lib/domain/bgp.js';
 import {dropReasonText} from '../../lib/domain/drop-reasons.js';
 import type {Counter, Metrics} from '../../lib/run/metrics.js';
 import type {BpfMap} from '../kernel/bpf.js';
+import {encodeU32} from '../maps/endpoint.js';
+import {EVENT_NUMBERS, type EventsLost} from '../maps/events.js';
 import {METRIC_EGRESS, METRIC_INGRESS, METRIC_SERVICE, metricsCodec} from '../maps/metrics.js';
 
 /** What a scrape asks the rest of the agent. */
@@ -136,14 +138,22 @@ function declareDatapath(metrics: Metrics, sources: MetricSources): void {
         forwardBytes.add(labels, growth.since(`${id} bytes`, Number(size)));
       }
     }
-    lost.add({where: 'ring'}, growth.since('ring', eventsLostCount(sources.eventsLost())));
+    lost.add({where: 'ring'}, growth.since('ring', eventsLostCount(eventsLost(sources.eventsLost()))));
     lost.add({where: 'reader'}, growth.since('reader', sources.monitorLost()));
   });
 }
 
 /** Events for which the ring had no room, over all processors. */
-export function eventsLostCount(map: BpfMap): number {
-  const value = map.lookup(new Uint8Array(4));
+export function eventsLost(map: BpfMap): EventsLost {
+  return {'drop': lostOf(map, EVENT_NUMBERS.drop), 'trace': lostOf(map, EVENT_NUMBERS.trace), 'policy-verdict': lostOf(map, EVENT_NUMBERS['policy-verdict'])};
+}
+
+export function eventsLostCount(lost: EventsLost): number {
+  return Object.values(lost).reduce((sum, count) => sum + count, 0);
+}
+
+function lostOf(map: BpfMap, type: number): number {
+  const value = map.lookup(encodeU32(type));
   if (value === null) return 0;
   const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
   let sum = 0n;

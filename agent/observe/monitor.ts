@@ -5,7 +5,7 @@ import type {MonitorRecord, MonitorType} from '../../lib/domain/agent-api.js';
 import type {Clock} from '../../lib/run/clock.js';
 import type {BpfMap} from '../kernel/bpf.js';
 import {RingBuffer} from '../kernel/ringbuf.js';
-import {decodeEvent} from '../maps/events.js';
+import {decodeEvent, type EventsLost} from '../maps/events.js';
 import type {EventNames} from './events.js';
 import {lostRecord, monitorRecord} from './events.js';
 
@@ -24,6 +24,8 @@ export interface MonitorCounts {
 
 /** Between two looks at the ring while events come. A wake-up per event costs each new connection more than everything else together (docs/performance.md). */
 const REST_MS = 20;
+
+const EVENT_KINDS = ['drop', 'trace', 'policy-verdict'] as const;
 
 interface Reader {
   readonly types: ReadonlySet<MonitorType>;
@@ -89,9 +91,12 @@ export class Monitor {
     }
   }
 
-  /** Of the ring: events for which there was no room. */
-  ringLost(count: number): void {
-    if (count > 0) this.#send([...this.#readers], lostRecord(count, this.#parts.names, this.#parts.clock.now()));
+  /** Of the ring: events for which there was no room. A reader is told of those that it would have got. */
+  ringLost(lost: EventsLost): void {
+    for (const reader of this.#readers) {
+      const count = EVENT_KINDS.reduce((sum, kind) => sum + (reader.types.size === 0 || reader.types.has(kind) ? lost[kind] : 0), 0);
+      if (count > 0) this.#send([reader], lostRecord(count, this.#parts.names, this.#parts.clock.now()));
+    }
   }
 
   #send(readers: readonly Reader[], record: MonitorRecord): void {

@@ -5,7 +5,7 @@ import {mkdtempSync, rmSync, statSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {Writable} from 'node:stream';
-import type {AgentStatus, MonitorRecord} from '../../lib/domain/agent-api.js';
+import type {AgentStatus, MonitorRecord, MonitorType} from '../../lib/domain/agent-api.js';
 import {realClock} from '../../lib/run/clock.js';
 import {startHttpServer} from '../../lib/run/http.js';
 import {DROP_MESSAGE, EVENT_DROP, EVENT_POLICY_VERDICT, EVENT_TRACE, TRACE_MESSAGE, VERDICT_MESSAGE} from '../maps/events.js';
@@ -159,6 +159,22 @@ describe('Monitor', () => {
     const ports = slow.lines.map(({type, source, count}) => (type === 'lost' ? `lost ${count ?? 0}` : source.port));
     expect(ports).toEqual([0, 1, 2, 3, 'lost 6', 99]);
     expect(monitor.counts).toEqual({readers: 2, received: 11, lost: 6});
+  });
+
+  test('what the ring had no room for is told to those who would have got it', () => {
+    const monitor = new Monitor({queueMax: 3}, {names: NAMES, clock: {...realClock, now: () => 0}});
+    const told = (types: readonly MonitorType[]): number[] => {
+      const counts: number[] = [];
+      const out = new Writable({write: (line: Buffer, _encoding, done) => {
+        counts.push((JSON.parse(line.toString()) as {count: number}).count);
+        done();
+      }});
+      monitor.follow(new Set(types), out);
+      return counts;
+    };
+    const [all, drops, traces] = [told([]), told(['drop']), told(['trace'])];
+    monitor.ringLost({'drop': 2, 'trace': 0, 'policy-verdict': 5});
+    expect([all, drops, traces]).toEqual([[7], [2], []]);
   });
 });
 

@@ -26,8 +26,8 @@ export const drops: Verb = async (context) => {
   const {common, io, options} = context;
   const node = common.pinned ? '' : ((await agentOf(common).ask('/v1/status'))?.node ?? '');
   if (options['watch'] === true) return watch(context, node);
-  const lost = readEventsLost(common.bpfRoot);
-  if (lost > 0) io.err(`${lost} events could not be told: their packets are counted here and not in the monitor\n`);
+  const lost = readEventsLost(common.bpfRoot).drop;
+  if (lost > 0) io.err(`${lost} drops could not be told: they are counted here and not in the monitor\n`);
   return list(context, {items: read(context, node), columns: COLUMNS, name: ({reason, direction}) => `${reason}/${direction}`, empty: 'nothing was dropped'});
 };
 

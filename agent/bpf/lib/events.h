@@ -125,10 +125,10 @@ static __always_inline void count_forwarded(struct __sk_buff *skb, __u8 dir)
 	count_packet(skb->len, &key);
 }
 
-static __always_inline void count_lost(void)
+/* By type: a drop that nobody is told of must not be lost among traces. */
+static __always_inline void count_lost(__u32 type)
 {
-	__u32 zero = 0;
-	__u64 *lost = bpf_map_lookup_elem(&cilium_events_lost, &zero);
+	__u64 *lost = bpf_map_lookup_elem(&cilium_events_lost, &type);
 
 	if (lost)
 		(*lost)++;
@@ -167,7 +167,7 @@ static __noinline __maybe_unused int send_drop(struct __sk_buff *skb, struct pac
 
 	drop = bpf_ringbuf_reserve(&cilium_events, sizeof(*drop) + CAPTURE_MAX, 0);
 	if (!drop) {
-		count_lost();
+		count_lost(EVENT_DROP);
 		return 0;
 	}
 	*drop = (struct drop_notify){
@@ -214,7 +214,7 @@ static __noinline __maybe_unused int send_trace(struct __sk_buff *skb, struct pa
 
 	trace = bpf_ringbuf_reserve(&cilium_events, sizeof(*trace) + CAPTURE_MAX, 0);
 	if (!trace) {
-		count_lost();
+		count_lost(EVENT_TRACE);
 		return 0;
 	}
 	*trace = (struct trace_notify){
@@ -272,7 +272,7 @@ static __noinline __maybe_unused int send_verdict(struct __sk_buff *skb, struct 
 		return 0;
 	event = bpf_ringbuf_reserve(&cilium_events, sizeof(*event) + CAPTURE_MAX, 0);
 	if (!event) {
-		count_lost();
+		count_lost(EVENT_POLICY_VERDICT);
 		return 0;
 	}
 	*event = (struct policy_verdict_notify){
