@@ -11,6 +11,7 @@ await runMain(programOf({
   groups: {
     endpoint: 'pods of this node', identity: 'identities and their labels', node: 'nodes of the cluster', bpf: 'the pinned maps, with or without an agent',
     policy: 'policies of the cluster', map: 'any pinned map', bgp: 'BGP sessions and routes', lbipam: 'addresses of LoadBalancer Services', state: 'desired against installed',
+    datapath: 'the datapath’s programs, one packet at a time',
     masq: 'masquerading: what leaves with the node’s address',
     'bpf policy': 'what each endpoint lets in and out', 'bpf ipcache': 'prefix to identity and tunnel', 'bpf ct': 'connections tracked', 'bpf nat': 'flows that are masqueraded',
     'bpf ipmasq': 'destinations that are not masqueraded', 'bpf tunnel': 'PodCIDRs behind tunnels', 'bpf endpoint': 'local addresses and their interfaces',

@@ -87,6 +87,15 @@ export const VERBS: readonly VerbSpec[] = [
     load: async () => (await import('./verbs/drops.js')).drops,
   },
   {
+    path: 'datapath run', summary: 'packets of a pcap through the datapath’s programs, on maps filled from a state (root)',
+    options: [
+      ['--program <name>', 'from-container, to-container, from-overlay, to-overlay, from-netdev, to-netdev'], ['--state <file>', 'what `policy compile -o json` prints; `datapath` in it is the node'],
+      ['--pcap <file>', 'packets to run, in order'], ['--out <file>', 'what became of those that were not dropped'], ['--node <name>', 'whose endpoints are local (default: the state’s, or the first endpoint’s)'],
+    ],
+    examples: ['stentorctl datapath run --program from-container --state state.json --pcap in.pcap --out out.pcap -o json'],
+    load: async () => (await import('./datapath/run.js')).run,
+  },
+  {
     path: 'monitor', summary: 'drops, policy verdicts and traces as they happen',
     options: [
       ['-t, --types <list>', 'drop, trace, policy-verdict (default: all)'], ['--type <list>', 'the same'], ['--endpoint <number>', 'only this endpoint'],

@@ -58,7 +58,7 @@ ${verbs.map((verb) => `      '${verb.path}') options='${optionsOf(verb).join(' '
   done
   case $last in
     -o | --output) COMPREPLY=($(compgen -W "$formats" -- "$current")); return ;;
-    --input | --flows | --config | --kubeconfig | --path | --api-socket | --bpf-root) COMPREPLY=($(compgen -f -- "$current")); return ;;
+    --input | --flows | --state | --pcap | --out | --config | --kubeconfig | --path | --api-socket | --bpf-root) COMPREPLY=($(compgen -f -- "$current")); return ;;
   esac
   case $before in
 ${following}
@@ -90,7 +90,7 @@ ${verbs.map((verb) => `      ('${verb.path}') options='${optionsOf(verb).join(' 
   done
   case \${words[CURRENT-1]} in
     (-o|--output) compadd -- \${=formats}; return ;;
-    (--input|--flows|--config|--kubeconfig|--path|--api-socket|--bpf-root) _files; return ;;
+    (--input|--flows|--state|--pcap|--out|--config|--kubeconfig|--path|--api-socket|--bpf-root) _files; return ;;
   esac
   if [[ \${words[CURRENT]} == -* ]]; then
     compadd -- \${=options} ${COMMON.join(' ')}

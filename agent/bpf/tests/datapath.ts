@@ -152,6 +152,11 @@ export class Datapath {
     this.policy(pod.id, 'open');
   }
 
+  /** Packets of a device are the endpoint's from now on. */
+  behind(ifindex: number, endpointId: number): void {
+    this.put(ifToEndpointCodec, ifindex, endpointId);
+  }
+
   /** Two pods of this node: what `A` sends enters through `lo`. And a pod of another node. */
   cluster(): void {
     this.pod(A);
