@@ -1,14 +1,15 @@
-// One instance against its running gobgpd: policies, then paths, then peers, each by the difference to what it reports.
+// One instance against its gobgpd: policies, then paths, then peers, each by the difference to what it holds.
 
 import {status} from '@grpc/grpc-js';
 import {deepEqual} from '../../lib/core/equal.js';
-import type {BgpInstance, SpeakerFailure} from '../../lib/domain/bgp.js';
+import type {BgpInstance, PathAttributes, SpeakerFailure} from '../../lib/domain/bgp.js';
 import {peerPaths} from '../../lib/domain/bgp-advertisements.js';
 import {collect} from '../../lib/run/grpc.js';
 import {api} from '../../proto/gen/gobgp4.js';
 import type {GoBgpClient} from '../../proto/gobgp.js';
-import {EXPORT_POLICY_PREFIX, exportPolicy, observedPath, pathMessage, planPaths, type ExportPolicy, type PathIntent} from './gobgp-paths.js';
-import {observedIntent, peerAddress, peerIntents, peerMessage, sessionState, type PeerIntent} from './gobgp-peers.js';
+import {isSamePeer, type HeldState} from './gobgp-held.js';
+import {EXPORT_POLICY_PREFIX, exportPolicy, pathMessage, planPaths, withdrawMessage, type ExportPolicy, type PathIntent} from './gobgp-paths.js';
+import {peerAddress, peerIntents, peerMessage, sessionState, type PeerIntent} from './gobgp-peers.js';
 
 export interface AppliedCounts {
   readonly peersAdded: number;
@@ -24,20 +25,32 @@ type Counts = {-readonly [K in keyof AppliedCounts]: AppliedCounts[K]};
 interface Run {
   readonly client: GoBgpClient;
   readonly instance: BgpInstance;
+  /** Changed with every call that gobgpd has answered. */
+  readonly held: HeldState;
   readonly restarted: boolean;
   readonly nowSeconds: number;
-  readonly failures: SpeakerFailure[];
+  readonly refusals: SpeakerFailure[];
   readonly counts: Counts;
 }
 
+export interface Applied {
+  /** What cannot be asked of gobgpd. */
+  readonly invalid: readonly SpeakerFailure[];
+  /** What it refused: then `held` may be wrong. */
+  readonly refusals: readonly SpeakerFailure[];
+  readonly counts: AppliedCounts;
+}
+
 const IMPORT_POLICY = 'stentor-import-local';
+const IMPORTS_LOCAL = {names: [IMPORT_POLICY], rejects: true};
 const BATCH = 500;
 const {TABLE_TYPE_GLOBAL} = api.TableType;
 const {POLICY_DIRECTION_IMPORT, POLICY_DIRECTION_EXPORT} = api.PolicyDirection;
 const {ROUTE_ACTION_ACCEPT, ROUTE_ACTION_REJECT} = api.RouteAction;
 
-/** What is known of the time before: nothing, or an instance that was applied as a whole to this process. */
+/** `before`: what was applied last to this process; null when that is not known. */
 export interface Before {
+  readonly held: HeldState;
   readonly instance: BgpInstance | null;
   readonly nowSeconds: number;
 }
@@ -45,35 +58,30 @@ export interface Before {
 export async function applyInstance(
   gobgpd: {readonly client: GoBgpClient; readonly restarted: boolean},
   instance: BgpInstance,
-  {instance: before, nowSeconds}: Before,
-): Promise<{readonly failures: readonly SpeakerFailure[]; readonly counts: AppliedCounts}> {
+  {held, instance: before, nowSeconds}: Before,
+): Promise<Applied> {
   const peers = peerIntents(instance);
   const plan = planPaths(instance);
   const run: Run = {
-    client: gobgpd.client,
-    instance,
-    restarted: gobgpd.restarted,
-    nowSeconds,
-    failures: [...peers.failures, ...plan.failures],
+    client: gobgpd.client, instance, held, restarted: gobgpd.restarted, nowSeconds, refusals: [],
     counts: {peersAdded: 0, peersUpdated: 0, peersRemoved: 0, pathsAdded: 0, pathsRemoved: 0, policiesChanged: 0},
   };
   await rejectLearned(run);
-  const running = await runningPeers(run);
-  await removePeers(run, running, peers.intents);
+  const running = [...held.peers.keys()];
+  await removePeers(run, peers.intents);
   // Before the paths, so that none goes where it should not; what was sent already is sent anew under the new policy.
   const exportChanged = await setExport(run, exportPolicy(plan.exports));
   // Before the peers: the first update of a session then holds everything, and its End-of-RIB means it.
   await setPaths(run, plan.paths);
-  await setPeers(run, running, peers.intents);
+  await setPeers(run, peers.intents);
   if (exportChanged) await resend(run, running, changedPeers(before, instance));
-  return {failures: run.failures, counts: run.counts};
+  return {invalid: [...peers.failures, ...plan.failures], refusals: run.refusals, counts: run.counts};
 }
 
 /** Nothing that a router says is installed or passed on. */
 async function rejectLearned(run: Run): Promise<void> {
-  const {client} = run;
-  const assignment = await assignmentOf(client, POLICY_DIRECTION_IMPORT);
-  if (assignment?.defaultAction === ROUTE_ACTION_REJECT && deepEqual(policyNames(assignment), [IMPORT_POLICY])) return;
+  const {client, held} = run;
+  if (deepEqual(held.importPolicies, IMPORTS_LOCAL)) return;
   if (!(await hasPolicy(client, IMPORT_POLICY))) {
     const conditions = {routeType: api.Conditions.RouteType.ROUTE_TYPE_LOCAL};
     await client.AddPolicy({policy: {name: IMPORT_POLICY, statements: [{name: IMPORT_POLICY, conditions, actions: {routeAction: ROUTE_ACTION_ACCEPT}}]}});
@@ -81,15 +89,14 @@ async function rejectLearned(run: Run): Promise<void> {
   await client.SetPolicyAssignment({
     assignment: {name: 'global', direction: POLICY_DIRECTION_IMPORT, policies: [{name: IMPORT_POLICY}], defaultAction: ROUTE_ACTION_REJECT},
   });
+  held.importPolicies = IMPORTS_LOCAL;
   run.counts.policiesChanged++;
 }
 
 async function setExport(run: Run, wanted: ExportPolicy | null): Promise<boolean> {
-  const {client} = run;
-  const assignment = await assignmentOf(client, POLICY_DIRECTION_EXPORT);
+  const {client, held} = run;
   const names = wanted === null ? [] : [wanted.policy.name];
-  const rejects = assignment?.defaultAction === ROUTE_ACTION_REJECT;
-  if (!rejects && deepEqual(policyNames(assignment), names)) return false;
+  if (deepEqual(held.exportPolicies, {names, rejects: false})) return false;
   if (wanted !== null && !(await hasPolicy(client, wanted.policy.name))) {
     for (const definedSet of wanted.sets) await client.AddDefinedSet({definedSet, replace: true});
     await client.AddPolicy({policy: wanted.policy});
@@ -97,6 +104,7 @@ async function setExport(run: Run, wanted: ExportPolicy | null): Promise<boolean
   await client.SetPolicyAssignment({
     assignment: {name: 'global', direction: POLICY_DIRECTION_EXPORT, policies: names.map((name) => ({name})), defaultAction: ROUTE_ACTION_ACCEPT},
   });
+  held.exportPolicies = {names, rejects: false};
   await dropOldExports(client, names);
   run.counts.policiesChanged++;
   return true;
@@ -117,131 +125,117 @@ async function dropOldExports(client: GoBgpClient, keep: readonly string[]): Pro
   }
 }
 
-async function assignmentOf(client: GoBgpClient, direction: api.PolicyDirection): Promise<api.PolicyAssignment.$Properties | null> {
-  const [first] = await collect(client.ListPolicyAssignment({name: 'global', direction}));
-  return first?.assignment ?? null;
-}
-
-function policyNames(assignment: api.PolicyAssignment.$Properties | null): readonly string[] {
-  return (assignment?.policies ?? []).map(({name}) => name ?? '');
-}
-
 async function hasPolicy(client: GoBgpClient, name: string): Promise<boolean> {
   return (await collect(client.ListPolicy({name}))).some(({policy}) => policy?.name === name);
 }
 
 async function setPaths(run: Run, wanted: ReadonlyMap<string, PathIntent>): Promise<void> {
-  const {client, counts} = run;
-  const running = await runningPaths(client);
-  const add = [...wanted.values()].filter((path) => !deepEqual(running.get(path.prefix), path));
-  for (let i = 0; i < add.length; i += BATCH) await addPaths(run, add.slice(i, i + BATCH));
-  for (const prefix of running.keys()) {
-    if (wanted.has(prefix)) continue;
-    const path = pathMessage({prefix, localPreference: null, communities: [], largeCommunities: []}, run.nowSeconds);
-    await attempt(run, {peer: '', prefix}, async () => {
-      await client.DeletePath({tableType: TABLE_TYPE_GLOBAL, ...(path.family ? {family: path.family} : {}), path});
-      counts.pathsRemoved++;
-    });
+  const {held, nowSeconds} = run;
+  const changes: PathChange[] = [];
+  for (const [prefix, path] of wanted) {
+    if (!deepEqual(held.paths.get(prefix), path)) changes.push({prefix, path, message: () => pathMessage(path, nowSeconds)});
   }
+  for (const prefix of held.paths.keys()) if (!wanted.has(prefix)) changes.push({prefix, path: null, message: () => withdrawMessage(prefix)});
+  for (let i = 0; i < changes.length; i += BATCH) await changePaths(run, changes.slice(i, i + BATCH));
 }
 
-/** A path without a neighbour was added over the API; learned ones are rejected and never get here. */
-async function runningPaths(client: GoBgpClient): Promise<ReadonlyMap<string, PathIntent>> {
-  const paths = new Map<string, PathIntent>();
-  for (const afi of [api.Family.Afi.AFI_IP, api.Family.Afi.AFI_IP6]) {
-    const found = await collect(client.ListPath({tableType: TABLE_TYPE_GLOBAL, family: {afi, safi: api.Family.Safi.SAFI_UNICAST}}));
-    for (const {destination} of found) {
-      const own = (destination?.paths ?? []).find((path) => (path.neighborIp ?? '') === '');
-      if (own === undefined) continue;
-      const path = observedPath(destination?.prefix ?? '', own);
-      paths.set(path.prefix, path);
-    }
-  }
-  return paths;
+interface PathChange {
+  readonly prefix: string;
+  /** null = withdrawn. */
+  readonly path: PathIntent | null;
+  readonly message: () => api.Path.$Properties;
 }
 
-/** One message for many; when GoBGP refuses it nothing of it is applied, and single calls find out which path is to blame. */
-async function addPaths(run: Run, paths: readonly PathIntent[]): Promise<void> {
-  const {client, counts} = run;
-  if (paths.length > 1) {
+/** One message for many; when GoBGP refuses it nothing of it is applied, and messages of one path each find out which is to blame. */
+async function changePaths(run: Run, changes: readonly PathChange[]): Promise<void> {
+  if (changes.length > 1) {
     try {
-      await client.AddPathStream([{tableType: TABLE_TYPE_GLOBAL, paths: paths.map((path) => pathMessage(path, run.nowSeconds))}]);
-      counts.pathsAdded += paths.length;
-      return;
-    } catch {
-      // The loop below names the path.
+      return await sendPaths(run, changes);
+    } catch (error) {
+      if (isLost(error)) throw error;
     }
   }
-  for (const path of paths) {
-    await attempt(run, {peer: '', prefix: path.prefix}, async () => {
-      await client.AddPath({tableType: TABLE_TYPE_GLOBAL, path: pathMessage(path, run.nowSeconds)});
+  for (const change of changes) await attempt(run, {peer: '', prefix: change.prefix}, () => sendPaths(run, [change]));
+}
+
+async function sendPaths({client, held, counts}: Run, changes: readonly PathChange[]): Promise<void> {
+  await client.AddPathStream([{tableType: TABLE_TYPE_GLOBAL, paths: changes.map(({message}) => message())}]);
+  for (const {prefix, path} of changes) {
+    if (path === null) {
+      held.paths.delete(prefix);
+      counts.pathsRemoved++;
+    } else {
+      held.paths.set(prefix, path);
       counts.pathsAdded++;
-    });
+    }
   }
 }
 
-interface RunningPeer {
-  readonly intent: PeerIntent;
-  readonly established: boolean;
-}
-
-async function runningPeers(run: Run): Promise<Map<string, RunningPeer>> {
-  const peers = await collect(run.client.ListPeer({}));
-  return new Map(peers.flatMap(({peer}) => (peer ? [[peerAddress(peer), {intent: observedIntent(peer), established: sessionState(peer) === 'established'}]] : [])));
-}
-
-async function removePeers(run: Run, running: Map<string, RunningPeer>, wanted: ReadonlyMap<string, PeerIntent>): Promise<void> {
-  for (const address of running.keys()) {
+async function removePeers(run: Run, wanted: ReadonlyMap<string, PeerIntent>): Promise<void> {
+  for (const address of run.held.peers.keys()) {
     if (wanted.has(address)) continue;
     await attempt(run, {peer: address, prefix: ''}, async () => {
       await run.client.DeletePeer({address});
+      run.held.peers.delete(address);
       run.counts.peersRemoved++;
     });
-    running.delete(address);
   }
 }
 
-async function setPeers(run: Run, running: ReadonlyMap<string, RunningPeer>, wanted: ReadonlyMap<string, PeerIntent>): Promise<void> {
-  const {client, counts} = run;
+async function setPeers(run: Run, wanted: ReadonlyMap<string, PeerIntent>): Promise<void> {
+  const {client, counts, held} = run;
   for (const [address, intent] of wanted) {
-    const known = running.get(address);
-    const before = known === undefined ? undefined : asWanted(known.intent, intent);
-    if (before !== undefined && deepEqual(before, intent)) continue;
+    const known = held.peers.get(address);
+    if (known !== undefined && (known.isRead ? isSamePeer(intent, known.intent) : deepEqual(known.intent, intent))) continue;
     await attempt(run, {peer: address, prefix: ''}, async () => {
-      if (before === undefined) {
+      if (known === undefined) {
         await client.AddPeer({peer: peerMessage(intent, run.restarted)});
         counts.peersAdded++;
-        return;
+      } else {
+        await client.UpdatePeer({peer: peerMessage(intent, false)});
+        counts.peersUpdated++;
+        if (onlyTimersOfTheOpen(known.intent, intent)) await client.ResetPeer({address, communication: 'timers changed'});
       }
-      await client.UpdatePeer({peer: peerMessage(intent, false)});
-      counts.peersUpdated++;
-      if (onlyTimersOfTheOpen(before, intent)) await client.ResetPeer({address, communication: 'timers changed'});
+      held.peers.set(address, {intent, isRead: false});
     });
   }
-}
-
-/** GoBGP names the address that a session uses, also where none was asked for. */
-function asWanted(observed: PeerIntent, wanted: PeerIntent): PeerIntent {
-  return wanted.localAddress === '' ? {...observed, localAddress: ''} : observed;
 }
 
 /** Hold and keepalive are agreed on when a session opens: GoBGP takes new ones, but a running session keeps the old. */
 function onlyTimersOfTheOpen(before: PeerIntent, after: PeerIntent): boolean {
-  const same = deepEqual({...before, timers: after.timers}, after);
-  return same && (before.timers.hold !== after.timers.hold || before.timers.keepalive !== after.timers.keepalive);
+  return isSamePeer(after, {...before, timers: after.timers}) && (before.timers.hold !== after.timers.hold || before.timers.keepalive !== after.timers.keepalive);
 }
 
-/** Peers that are told something else than before: a change for one is nothing to the others. */
+/** Peers that are told something else than before of a prefix that stays: a change for one is nothing to the others, and what comes or goes is told anyway. */
 function changedPeers(before: BgpInstance | null, after: BgpInstance): (address: string) => boolean {
   if (before === null) return () => true;
-  const told = (instance: BgpInstance, address: string): unknown => peerPaths(instance).filter(({peer}) => peer === address).map(({prefix, attributes}) => ({prefix, attributes}));
-  return (address) => !deepEqual(told(before, address), told(after, address));
+  const [old, now] = [toldByPeer(before), toldByPeer(after)];
+  const known = new Set(before.advertisements.map(({prefix}) => prefix));
+  const stays = [...new Set(after.advertisements.map(({prefix}) => prefix))].filter((prefix) => known.has(prefix));
+  return (address) => {
+    const [told, tell] = [old.get(address), now.get(address)];
+    return stays.some((prefix) => !deepEqual(told?.get(prefix), tell?.get(prefix)));
+  };
+}
+
+function toldByPeer(instance: BgpInstance): ReadonlyMap<string, ReadonlyMap<string, PathAttributes>> {
+  const told = new Map<string, Map<string, PathAttributes>>();
+  for (const {peer, prefix, attributes} of peerPaths(instance)) {
+    const ofPeer = told.get(peer) ?? new Map<string, PathAttributes>();
+    told.set(peer, ofPeer);
+    ofPeer.set(prefix, attributes);
+  }
+  return told;
 }
 
 /** Puts what was already sent under the new export policy. */
-async function resend(run: Run, running: ReadonlyMap<string, RunningPeer>, isChanged: (address: string) => boolean): Promise<void> {
-  for (const [address, {established}] of running) {
-    if (!established || !isChanged(address)) continue;
+async function resend(run: Run, addresses: readonly string[], isChanged: (address: string) => boolean): Promise<void> {
+  const changed = addresses.filter((address) => run.held.peers.has(address) && isChanged(address));
+  if (changed.length === 0) return;
+  const peers = await collect(run.client.ListPeer({}));
+  const up = new Set(peers.flatMap(({peer}) => (peer && sessionState(peer) === 'established' ? [peerAddress(peer)] : [])));
+  for (const address of changed) {
+    if (!up.has(address)) continue;
     await attempt(run, {peer: address, prefix: ''}, async () => {
       await run.client.ResetPeer({address, soft: true, direction: api.ResetPeerRequest.Direction.DIRECTION_OUT});
     });
@@ -256,7 +250,7 @@ async function attempt(run: Run, what: {readonly peer: string; readonly prefix: 
     if (isLost(error)) throw error;
     const {details} = error as {details?: unknown};
     const message = typeof details === 'string' ? details : String(error);
-    run.failures.push({instance: run.instance.name, ...what, code: what.peer === '' ? 'BGP_PATH_REFUSED' : 'BGP_PEER_REFUSED', message});
+    run.refusals.push({instance: run.instance.name, ...what, code: what.peer === '' ? 'BGP_PATH_REFUSED' : 'BGP_PEER_REFUSED', message});
   }
 }
 

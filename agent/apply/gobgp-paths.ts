@@ -29,31 +29,39 @@ export interface PathPlan {
   readonly failures: readonly SpeakerFailure[];
 }
 
+/** Advertisements that stay the same from one Speaker to the next are checked once. */
+const CHECKED = new WeakMap<Advertisement, ExportRule | string>();
+
 export function planPaths(instance: BgpInstance): PathPlan {
   const failures: SpeakerFailure[] = [];
-  const rulesByPrefix = new Map<string, ExportRule[]>();
-  for (const advertisement of instance.advertisements) {
-    const prefix = parsePrefix(advertisement.prefix);
-    const problem = prefix === null || hasHostBits(advertisement.prefix) ? `${advertisement.prefix} is not a prefix` : advertisementProblem(advertisement);
-    if (prefix === null || problem !== null) {
-      failures.push({instance: instance.name, peer: '', prefix: advertisement.prefix, code: 'BGP_PATH_INVALID', message: problem ?? ''});
-      continue;
-    }
-    const rule = ruleOf(advertisement, formatPrefix(prefix));
-    rulesByPrefix.set(rule.path.prefix, [...(rulesByPrefix.get(rule.path.prefix) ?? []), rule]);
-  }
   const paths = new Map<string, PathIntent>();
-  const exports: ExportRule[] = [];
-  for (const [prefix, rules] of [...rulesByPrefix].sort(([a], [b]) => compareStrings(a, b))) {
-    const [only] = rules;
-    if (rules.length === 1 && only !== undefined && only.peers.length === 0) {
-      paths.set(prefix, only.path);
+  const ruled = new Map<string, ExportRule[]>();
+  for (const advertisement of instance.advertisements) {
+    const rule = CHECKED.get(advertisement) ?? checked(advertisement);
+    CHECKED.set(advertisement, rule);
+    if (typeof rule === 'string') {
+      failures.push({instance: instance.name, peer: '', prefix: advertisement.prefix, code: 'BGP_PATH_INVALID', message: rule});
       continue;
     }
+    const {prefix} = rule.path;
+    const first = paths.get(prefix);
+    if (first === undefined && rule.peers.length === 0) {
+      paths.set(prefix, rule.path);
+      continue;
+    }
+    // Told to some peers, or in several ways: the path itself is bare, and rules say who gets what.
+    const rules = ruled.get(prefix) ?? (first === undefined ? [] : [{path: first, peers: []}]);
+    ruled.set(prefix, [...rules, rule]);
     paths.set(prefix, {prefix, localPreference: null, communities: [], largeCommunities: []});
-    exports.push(...rules.sort(narrowFirst));
   }
-  return {paths, exports, failures};
+  return {paths, exports: [...ruled].sort(([a], [b]) => compareStrings(a, b)).flatMap(([, rules]) => rules.sort(narrowFirst)), failures};
+}
+
+/** What is wrong with it, or its rule. */
+function checked(advertisement: Advertisement): ExportRule | string {
+  const prefix = parsePrefix(advertisement.prefix);
+  if (prefix === null || hasHostBits(advertisement.prefix)) return `${advertisement.prefix} is not a prefix`;
+  return advertisementProblem(advertisement) ?? ruleOf(advertisement, formatPrefix(prefix));
 }
 
 /** The first statement that matches decides, so those for named peers go before those for all. */
@@ -107,6 +115,10 @@ export function pathMessage(intent: PathIntent, nowSeconds: number): api.Path.$P
   return {family, nlri, pattrs, age: {seconds: Math.floor(nowSeconds)}};
 }
 
+export function withdrawMessage(prefix: string): api.Path.$Properties {
+  return {...pathMessage({prefix, localPreference: null, communities: [], largeCommunities: []}, 0), isWithdraw: true};
+}
+
 function destinationOf(prefix: string): {family: ReturnType<typeof familyMessage>; nlri: api.NLRI.$Properties} {
   const parsed: Prefix | null = parsePrefix(prefix);
   const [address = '', length = '0'] = prefix.split('/');
@@ -141,17 +153,17 @@ export function exportPolicy(rules: readonly ExportRule[]): ExportPolicy | null 
   if (rules.length === 0) return null;
   const name = EXPORT_POLICY_PREFIX + contentHash(canonicalJson(rules));
   const sets: api.DefinedSet.$Properties[] = [];
-  const statements = rules.map((rule, i): api.Statement.$Properties => {
+  const statements = groupRules(rules).map(({path, peers, prefixes}, i): api.Statement.$Properties => {
     const prefixSet = `${name}-prefix-${i}`;
-    sets.push(prefixSetOf(prefixSet, [rule.path.prefix]));
+    sets.push(prefixSetOf(prefixSet, prefixes));
     const neighborSet = `${name}-peers-${i}`;
-    if (rule.peers.length > 0) {
-      sets.push({definedType: api.DefinedType.DEFINED_TYPE_NEIGHBOR, name: neighborSet, list: rule.peers.map((peer) => `${peer}/${peer.includes(':') ? 128 : 32}`)});
+    if (peers.length > 0) {
+      sets.push({definedType: api.DefinedType.DEFINED_TYPE_NEIGHBOR, name: neighborSet, list: peers.map((peer) => `${peer}/${peer.includes(':') ? 128 : 32}`)});
     }
     return {
       name: `${name}-${i}`,
-      conditions: {prefixSet: {type: api.MatchSet.Type.TYPE_ANY, name: prefixSet}, ...(rule.peers.length > 0 ? {neighborSet: {type: api.MatchSet.Type.TYPE_ANY, name: neighborSet}} : {})},
-      actions: actionsOf(rule.path),
+      conditions: {prefixSet: {type: api.MatchSet.Type.TYPE_ANY, name: prefixSet}, ...(peers.length > 0 ? {neighborSet: {type: api.MatchSet.Type.TYPE_ANY, name: neighborSet}} : {})},
+      actions: actionsOf(path),
     };
   });
   // A prefix set holds one family.
@@ -167,6 +179,19 @@ export function exportPolicy(rules: readonly ExportRule[]): ExportPolicy | null 
     });
   }
   return {policy: {name, statements}, sets};
+}
+
+/** Rules that say the same of several prefixes, as one statement each: GoBGP goes through the statements for every path. */
+function groupRules(rules: readonly ExportRule[]): readonly (ExportRule & {readonly prefixes: readonly string[]})[] {
+  const groups = new Map<string, ExportRule & {readonly prefixes: string[]}>();
+  for (const rule of rules) {
+    const {prefix, ...attributes} = rule.path;
+    const key = canonicalJson({attributes, peers: rule.peers, v6: prefix.includes(':')});
+    const group = groups.get(key) ?? {...rule, prefixes: []};
+    groups.set(key, group);
+    group.prefixes.push(prefix);
+  }
+  return [...groups.values()].sort((a, b) => Number(a.peers.length === 0) - Number(b.peers.length === 0));
 }
 
 function prefixSetOf(name: string, prefixes: readonly string[]): api.DefinedSet.$Properties {

@@ -77,6 +77,11 @@ export class GobgpdProcesses {
     return gobgpd;
   }
 
+  /** As far as is known: it was not replaced or ended here. */
+  isRunning(gobgpd: Gobgpd): boolean {
+    return this.#running.get(gobgpd.instance) === gobgpd;
+  }
+
   alive(gobgpd: Gobgpd): Promise<boolean> {
     return this.#answers(gobgpd.client, this.#options.answerMs);
   }

@@ -1,7 +1,7 @@
 // The speaker against real gobgpd and BIRD in two network namespaces (root).
 
 import {execFileSync, spawn, type ChildProcess, type ChildProcessByStdio} from 'node:child_process';
-import {mkdtempSync, readFileSync, rmSync, writeFileSync} from 'node:fs';
+import {mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync} from 'node:fs';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import type {Readable} from 'node:stream';
@@ -156,6 +156,7 @@ describe('speaker', () => {
   });
 
   test('IPv6 prefixes and passwords are read back as they were set', async () => {
+    // By an agent that comes later, too: it has to read.
     const changes: string[] = [];
     const log: Log = {...silentLog, info: (message, fields) => void changes.push(`${message} ${JSON.stringify(fields)}`)};
     const other = new SpeakerSession({directory: join(folder, 'md5'), command: COMMAND}, {clock: realClock, log});
@@ -168,6 +169,10 @@ describe('speaker', () => {
     changes.length = 0;
     expect(await other.set(wanted)).toEqual([]);
     expect(changes).toEqual([]);
+    const heir = new SpeakerSession({directory: join(folder, 'md5'), command: COMMAND}, {clock: realClock, log});
+    expect(await heir.set(wanted)).toEqual([]);
+    expect(changes.filter((text) => text.startsWith('speaker changed'))).toEqual([]);
+    heir.close();
     const [path] = await other.routes({type: 'available', family: {afi: 'ipv6', safi: 'unicast'}, peer: null, vrouter: null});
     expect(path?.attrs).toContain('{MpReach(ipv6-unicast): {Nexthop: ::, NLRIs: [2001:db8:98::/64]}}');
     expect(await other.set({instances: [], source: null})).toEqual([]);
@@ -314,9 +319,37 @@ describe('speaker', () => {
     expect(missed).toBe(0);
   }, 40_000);
 
+  test('what somebody else takes from gobgpd or adds to it is found by looking, and put right', async () => {
+    const wanted = speaker([INTERNAL, EXTERNAL], [advertise('10.98.0.0/24'), advertise('10.98.6.0/24', {communities: [65005 * 65536 + 6]})]);
+    expect(await session.set(wanted)).toEqual([]);
+    await until('the routes', 3000, () => routes().includes('10.98.6.0/24'));
+    const rib = (...words: readonly string[]): string => sh(join(ROOT, 'build/bin/gobgp'), '--target', `unix://${join(directory, '65005', 'api.sock')}`, 'global', 'rib', ...words);
+    rib('del', '10.98.0.0/24');
+    await until('the route is gone', 3000, () => !routes().includes('10.98.0.0/24'));
+    // What is known is not read again for an equal state: only looking finds it.
+    expect(await session.set(wanted)).toEqual([]);
+    expect(routes()).not.toContain('10.98.0.0/24');
+    const end = new AbortController();
+    const watched = session.supervise(end.signal);
+    await until('the route is back', 8000, () => routes().includes('10.98.0.0/24'));
+    rib('add', '10.98.66.0/24');
+    await until('a route of nobody', 3000, () => routes().includes('10.98.66.0/24'));
+    await until('it is gone', 8000, () => !routes().includes('10.98.66.0/24'));
+    // As many paths as before, but one says something else.
+    rib('add', '10.98.6.0/24', 'community', '65005:9');
+    await until('another community', 3000, () => birdc('show', 'route', 'all', 'for', '10.98.6.0/24').includes('(65005,9)'));
+    await until('the community is back', 8000, () => birdc('show', 'route', 'all', 'for', '10.98.6.0/24').includes('(65005,6)'));
+    end.abort();
+    await watched;
+    expect(await session.set(speaker([INTERNAL, EXTERNAL], [advertise('10.98.0.0/24')]))).toEqual([]);
+  }, 40_000);
+
   test('a hung gobgpd is replaced', async () => {
     const [hung = 0] = gobgpds();
     process.kill(hung, 'SIGSTOP');
+    // Its threads stop one after the other; one that still runs would answer.
+    const threads = (): string[] => readdirSync(`/proc/${hung}/task`).map((id) => readFileSync(`/proc/${hung}/task/${id}/stat`, 'utf8'));
+    await until('every thread has stopped', 2000, () => threads().every((stat) => / T /.test(stat)));
     const start = performance.now();
     expect(await session.set(speaker([INTERNAL, EXTERNAL], [advertise('10.98.0.0/24')]))).toEqual([]);
     console.info(`a hung gobgpd was replaced after ${Math.round(performance.now() - start)} ms`);

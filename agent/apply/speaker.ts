@@ -14,7 +14,8 @@ import {LatestFile, readSealed} from '../../lib/run/state-file.js';
 import {api} from '../../proto/gen/gobgp4.js';
 import {canonicalAddress, familyMessage, peerAddress, peerStatus, within} from './gobgp-peers.js';
 import {routeStatus} from './gobgp-routes.js';
-import {applyInstance, isLost, setVerbose, type AppliedCounts} from './gobgp-apply.js';
+import {applyInstance, isLost, setVerbose, type Applied, type AppliedCounts} from './gobgp-apply.js';
+import {auditHeld, readHeld, type HeldState} from './gobgp-held.js';
 import {needsNode, withNode, type NodeFacts} from './speaker-local.js';
 import {resolveHolds} from './speaker-holds.js';
 import {GobgpdProcesses, type Gobgpd} from './gobgpd.js';
@@ -50,18 +51,30 @@ export interface RouteQuery {
 const ANSWER_MS = 2000;
 const LOG_LIMIT_BYTES = 1 << 20;
 const CHECK_MS = 1000;
+/** How often some of what a gobgpd is known to hold is compared with what it holds, and how many paths at a time. */
+const AUDIT_MS = 5000;
+const AUDIT_PATHS = 500;
 const RETRY = {baseMs: 1000, maxMs: 30_000};
 /** Failures that only another Speaker can mend. */
 const FINAL = /_INVALID$|^BGP_HELD$|^BGP_SECRET_MISSING$/;
 const NO_FACTS: NodeFacts = {gateways: {ipv4: null, ipv6: null}, interfaces: new Map()};
 const NOTHING: Speaker = {instances: [], source: null};
 
+interface Known {
+  readonly gobgpd: Gobgpd;
+  /** As applied last. */
+  readonly instance: BgpInstance;
+  readonly held: HeldState;
+  /** How far the audit has come in `held.paths`. */
+  auditedTo: number;
+}
+
 export class SpeakerSession {
   readonly #parts: SpeakerSessionParts;
   readonly #processes: GobgpdProcesses;
   readonly #asns = new Map<string, number>();
-  /** What each process was made to say as a whole, by this one. */
-  readonly #applied = new Map<string, {readonly client: Gobgpd['client']; readonly instance: BgpInstance}>();
+  /** What each process holds, as long as that is certain. */
+  readonly #known = new Map<string, Known>();
   readonly #lastPath: string;
   readonly #lastFile: LatestFile;
   #wanted: Speaker = NOTHING;
@@ -138,9 +151,14 @@ export class SpeakerSession {
     const {clock, log} = this.#parts;
     let attempt = 0;
     let notBefore = 0;
+    let auditAt = clock.monotonicMs() + AUDIT_MS;
     while (!signal.aborted) {
       await clock.sleep(CHECK_MS, signal).catch(() => undefined);
       if (signal.aborted) return;
+      if (clock.monotonicMs() >= auditAt) {
+        auditAt = clock.monotonicMs() + AUDIT_MS;
+        await this.#inTurn(() => this.#audit());
+      }
       await this.#processes.boundLogs().catch((error: unknown) => log.warn('the log of gobgpd was not cut', errorFields(error)));
       const failing = this.#failures.some(({code}) => !FINAL.test(code));
       const lost = await this.#lostInstance();
@@ -168,13 +186,16 @@ export class SpeakerSession {
     this.#last ??= speakerOf(await readSealed(this.#lastPath, this.#parts.log));
     const resolved = resolveHolds(await this.#found(), this.#last);
     const {instances} = resolved.speaker;
-    await this.#remember(resolved.speaker);
+    // What is held comes from what ran before, so that is on disk before anything else runs: after a crash of both gobgpd and the agent a hold still knows
+    // what to keep. Without holds all of it comes from the operator's speaker, which the agent's state has on disk; then no route waits for this file.
+    const isHeld = resolved.failures.length > 0;
+    if (isHeld) await this.#remember(resolved.speaker);
     const failures: SpeakerFailure[] = [...resolved.failures];
     const names = new Set(instances.map(({name}) => name));
     for (const name of await this.#processes.known()) {
       if (names.has(name) || resolved.leaves(name)) continue;
       this.#asns.delete(name);
-      this.#applied.delete(name);
+      this.#known.delete(name);
       await this.#processes.end(name);
     }
     await Promise.all(instances.map(async (instance) => {
@@ -185,6 +206,7 @@ export class SpeakerSession {
       this.#parts.onReconciled?.(instance.name, found.length, (this.#parts.clock.monotonicMs() - startedMs) / 1000);
     }));
     this.#failures = failures;
+    if (!isHeld) void this.#remember(resolved.speaker);
     return failures;
   }
 
@@ -207,7 +229,6 @@ export class SpeakerSession {
     return needsNode(this.#wanted) && !deepEqual(withNode(this.#wanted, await this.#readNode()), withNode(this.#wanted, this.#node));
   }
 
-  /** On disk before it runs: after a crash of both gobgpd and the agent a hold still knows what to keep. */
   async #remember(speaker: Speaker): Promise<void> {
     if (deepEqual(this.#last, speaker)) return;
     this.#last = speaker;
@@ -218,13 +239,14 @@ export class SpeakerSession {
   async #applyOne(instance: BgpInstance): Promise<readonly SpeakerFailure[]> {
     const {log} = this.#parts;
     try {
-      const {failures, counts} = await this.#bring(instance).catch((error: unknown) => {
+      const {invalid, refusals, counts} = await this.#bring(instance).catch((error: unknown) => {
         // It died or hung in the middle: a second look finds that out and starts anew.
         if (!isLost(error)) throw error;
         log.warn('gobgpd was lost', {instance: instance.name, ...errorFields(error)});
         return this.#bring(instance);
       });
       if (Object.values(counts).some((count) => count > 0)) log.info('speaker changed', {instance: instance.name, ...changed(counts)});
+      const failures = [...invalid, ...refusals];
       for (const failure of failures) log.warn('speaker refused', {...failure});
       return failures;
     } catch (error) {
@@ -234,14 +256,31 @@ export class SpeakerSession {
     }
   }
 
-  async #bring(instance: BgpInstance): Promise<Awaited<ReturnType<typeof applyInstance>>> {
+  /** What is known costs one call per change. What is not, or was refused on such knowledge, is read first. */
+  async #bring(instance: BgpInstance): Promise<Applied> {
+    const known = this.#known.get(instance.name);
+    this.#known.delete(instance.name);
+    if (known !== undefined && sameGlobal(known.instance, instance) && this.#processes.isRunning(known.gobgpd)) {
+      const done = await this.#change(known, instance);
+      if (done !== null && done.refusals.length === 0) return done;
+    }
     const gobgpd = await this.#withGlobal(instance);
     this.#asns.set(instance.name, instance.asn);
-    const known = this.#applied.get(instance.name);
-    const before = known?.client === gobgpd.client ? known.instance : null;
-    this.#applied.delete(instance.name);
-    const done = await applyInstance(gobgpd, instance, {instance: before, nowSeconds: this.#parts.clock.now() / 1000});
-    if (done.failures.length === 0) this.#applied.set(instance.name, {client: gobgpd.client, instance});
+    const before = known?.gobgpd === gobgpd ? known.instance : null;
+    const held = await readHeld(gobgpd.client);
+    const done = await applyInstance(gobgpd, instance, {held, instance: before, nowSeconds: this.#parts.clock.now() / 1000});
+    if (done.refusals.length === 0) this.#known.set(instance.name, {gobgpd, instance, held, auditedTo: 0});
+    return done;
+  }
+
+  /** Null when the process is not the one that is known. */
+  async #change(known: Known, instance: BgpInstance): Promise<Applied | null> {
+    const {gobgpd, held} = known;
+    const done = await applyInstance(gobgpd, instance, {held, instance: known.instance, nowSeconds: this.#parts.clock.now() / 1000});
+    // Nothing to say: then that it lives and is started has to be asked for.
+    const isEqual = Object.values(done.counts).every((count) => count === 0);
+    if (isEqual && (await gobgpd.client.GetBgp({})).global?.asn !== instance.asn) return null;
+    if (done.refusals.length === 0) this.#known.set(instance.name, {...known, instance});
     return done;
   }
 
@@ -260,6 +299,27 @@ export class SpeakerSession {
     const next = await this.#processes.ensure(name);
     await next.client.StartBgp({global: {asn, routerId, listenPort}});
     return next;
+  }
+
+  /** What a gobgpd holds against what it is known to hold; a difference has it read as a whole and put right. */
+  async #audit(): Promise<void> {
+    const {log} = this.#parts;
+    let isOther = false;
+    for (const [name, known] of this.#known) {
+      const {gobgpd, held} = known;
+      try {
+        const problem = await auditHeld(gobgpd.client, held, {from: known.auditedTo, count: AUDIT_PATHS});
+        known.auditedTo = known.auditedTo + AUDIT_PATHS >= held.paths.size ? 0 : known.auditedTo + AUDIT_PATHS;
+        if (problem === null) continue;
+        log.warn('gobgpd does not hold what it was told', {instance: name, problem});
+        this.#known.delete(name);
+        isOther = true;
+      } catch (error) {
+        // Whether it is lost is looked at elsewhere.
+        log.debug('gobgpd was not audited', {instance: name, ...errorFields(error)});
+      }
+    }
+    if (isOther) await this.#apply();
   }
 
   async #lostInstance(): Promise<string | null> {
@@ -290,6 +350,11 @@ function instanceProblem(instance: BgpInstance, all: readonly BgpInstance[]): st
   if (!within(asn, 1, 0xffffffff)) return `AS number ${asn} is not within 1..4294967295`;
   if (parseAddress(routerId)?.family !== 4) return `router id ${routerId} is not an IPv4 address`;
   return listenPort === -1 || within(listenPort, 1, 65535) ? null : `port ${listenPort} is neither -1 nor within 1..65535`;
+}
+
+/** What a running gobgpd cannot change. */
+function sameGlobal(a: BgpInstance, b: BgpInstance): boolean {
+  return a.asn === b.asn && a.routerId === b.routerId && a.listenPort === b.listenPort;
 }
 
 function about(instance: BgpInstance, code: string, message: string): SpeakerFailure {

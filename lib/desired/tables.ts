@@ -1,5 +1,6 @@
 // A node's state as one table per kind. A change copies what it touches: an untouched kind stays the same object, and so does an equal resource.
 
+import {shareAdvertisements} from '../domain/bgp-advertisements.js';
 import type {RowChange} from '../core/table.js';
 import {Table} from '../core/table.js';
 import type {Resource, ResourceKind, ResourceName, ResourceTypes} from './node-state.js';
@@ -37,8 +38,19 @@ function isOf<K extends ResourceKind>(item: Resource, kind: K): item is Resource
   return item.kind === kind;
 }
 
-function sameOr<K extends ResourceKind>(held: ResourceOf<K> | undefined, item: ResourceOf<K>): ResourceOf<K> {
-  return held !== undefined && held.version === item.version ? held : item;
+function sameOr<K extends ResourceKind>(held: ResourceOf<K> | undefined, item: Resource & ResourceOf<K>): ResourceOf<K> {
+  if (held === undefined) return item;
+  if (held.version === item.version) return held;
+  return isSpeaker(held) && isSpeaker(item) ? withShared(held, item) : item;
+}
+
+function isSpeaker(item: ResourceOf<ResourceKind>): item is ResourceOf<'speaker'> {
+  return item.kind === 'speaker';
+}
+
+/** A speaker of ten thousand advertisements changes in a few of them. */
+function withShared<T extends ResourceOf<'speaker'>>(held: ResourceOf<'speaker'>, item: T): T {
+  return {...item, value: shareAdvertisements(held.value, item.value)};
 }
 
 /** Every resource, in the order of kinds. */

@@ -1,8 +1,9 @@
 // Advertisements between two forms: what each peer is told, and one entry for all peers that are told the same.
 
+import {deepEqual} from '../core/equal.js';
 import {canonicalJson, compareStrings} from '../core/order.js';
 import type {ObjectRef} from '../core/errors.js';
-import type {Advertisement, BgpInstance, BgpPeer, PathAttributes} from './bgp.js';
+import type {Advertisement, BgpInstance, BgpPeer, PathAttributes, Speaker} from './bgp.js';
 
 /** One prefix as one peer is told it. */
 export interface PeerPath {
@@ -58,6 +59,19 @@ export function peerPaths(instance: BgpInstance): PeerPath[] {
     }
   }
   return paths;
+}
+
+/** `after` with the advertisements of `before` where they are equal: what was made of one then still stands. */
+export function shareAdvertisements(before: Speaker, after: Speaker): Speaker {
+  const known = new Map<string, Advertisement>();
+  for (const {name, advertisements} of before.instances) for (const one of advertisements) known.set(`${name} ${one.prefix} ${one.peers.join()}`, one);
+  const shared = ({name, advertisements, ...rest}: BgpInstance): BgpInstance => ({
+    ...rest, name, advertisements: advertisements.map((one) => {
+      const old = known.get(`${name} ${one.prefix} ${one.peers.join()}`);
+      return old !== undefined && deepEqual(old, one) ? old : one;
+    }),
+  });
+  return {...after, instances: after.instances.map(shared)};
 }
 
 export function familyOf(prefix: string): 'ipv4' | 'ipv6' {

@@ -8,7 +8,7 @@ import protobuf from 'protobufjs';
 const SERVICE = 'api.GoBgpService';
 const CALLS: ReadonlySet<string> = new Set([
   'StartBgp', 'GetBgp', 'WatchEvent', 'AddPeer', 'DeletePeer', 'ListPeer', 'UpdatePeer', 'ResetPeer',
-  'AddPath', 'DeletePath', 'ListPath', 'AddPathStream', 'AddPolicy', 'DeletePolicy', 'ListPolicy', 'AddDefinedSet', 'DeleteDefinedSet', 'ListDefinedSet',
+  'AddPath', 'ListPath', 'AddPathStream', 'GetTable', 'AddPolicy', 'DeletePolicy', 'ListPolicy', 'AddDefinedSet', 'DeleteDefinedSet', 'ListDefinedSet',
   'SetPolicyAssignment', 'ListPolicyAssignment', 'SetLogLevel',
 ]);
 /** Branches of GoBGP's big unions that stay; the others pull in EVPN, flow specification, link state, … */
