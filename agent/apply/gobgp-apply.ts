@@ -90,6 +90,8 @@ async function rejectLearned(run: Run): Promise<void> {
     assignment: {name: 'global', direction: POLICY_DIRECTION_IMPORT, policies: [{name: IMPORT_POLICY}], defaultAction: ROUTE_ACTION_REJECT},
   });
   held.importPolicies = IMPORTS_LOCAL;
+  // What came in under another policy goes.
+  for (const address of held.peers.keys()) await client.ResetPeer({address, soft: true, direction: api.ResetPeerRequest.Direction.DIRECTION_IN});
   run.counts.policiesChanged++;
 }
 

@@ -83,6 +83,7 @@ export class SpeakerSession {
   #node: NodeFacts = NO_FACTS;
   #failures: readonly SpeakerFailure[] = [];
   #turn: Promise<unknown> = Promise.resolve();
+  #wake = new AbortController();
 
   constructor(options: SpeakerSessionOptions, parts: SpeakerSessionParts) {
     this.#parts = parts;
@@ -153,7 +154,8 @@ export class SpeakerSession {
     let notBefore = 0;
     let auditAt = clock.monotonicMs() + AUDIT_MS;
     while (!signal.aborted) {
-      await clock.sleep(CHECK_MS, signal).catch(() => undefined);
+      await clock.sleep(CHECK_MS, AbortSignal.any([signal, this.#wake.signal])).catch(() => undefined);
+      this.#wake = new AbortController();
       if (signal.aborted) return;
       if (clock.monotonicMs() >= auditAt) {
         auditAt = clock.monotonicMs() + AUDIT_MS;
@@ -169,6 +171,11 @@ export class SpeakerSession {
       notBefore = clock.monotonicMs() + backoffMs(RETRY, attempt++, (this.#parts.random ?? Math.random)());
       await this.#inTurn(() => this.#apply());
     }
+  }
+
+  /** A process may have ended: the next look is now. */
+  look(): void {
+    this.#wake.abort();
   }
 
   /** Lets go of everything; the processes and their sessions go on. */

@@ -14,6 +14,8 @@ export interface SpeakerSource {
   peers(reason: (instance: string, address: string) => string): Promise<readonly BgpPeerStatus[]>;
   /** Has the log of an instance say why connections fail, or not any more. */
   explain(instance: string, verbose: boolean): Promise<void>;
+  /** Told when the events of an instance end: its process may have. */
+  look(): void;
 }
 
 export interface SpeakerEventsParts {
@@ -114,8 +116,13 @@ export class SpeakerEvents {
     const events = client.WatchEvent({peer: {}}, {deadline: Infinity});
     events.on('data', () => (this.#stale = true));
     // The stream ends with its gobgpd; the next look finds the new one.
-    events.on('error', () => follower.abort());
-    events.on('end', () => follower.abort());
+    const ended = (): void => {
+      if (follower.signal.aborted) return;
+      follower.abort();
+      this.#parts.source.look();
+    };
+    events.on('error', ended);
+    events.on('end', ended);
     follower.signal.addEventListener('abort', () => events.cancel(), {once: true});
   }
 
@@ -138,43 +145,65 @@ export class SpeakerEvents {
   }
 }
 
-/** Reads what a file has gained, line by line; starts over when it was cut. */
+const CHUNK_BYTES = 64 << 10;
+/** What lies further back than this is not read: a router that floods fills the log faster than anybody reads it. */
+const TAIL_BYTES = 1 << 20;
+/** The lines that say something about a session are short; those that list what a router sent are not. */
+const LINE_CHARS = 4096;
+
+/** Reads what a file has gained, line by line; starts over when it was cut. However fast the file grows, its memory is that of one chunk. */
 export class LogTail {
   readonly #path: string;
   readonly #onLine: (line: string) => void;
   #offset = 0;
   #rest = '';
-  #turn: Promise<void> = Promise.resolve();
+  #reading: Promise<void> | null = null;
+  /** The file may have grown since the look that is under way. */
+  #again: Promise<void> | null = null;
 
   constructor(path: string, onLine: (line: string) => void) {
     this.#path = path;
     this.#onLine = onLine;
   }
 
+  /** Resolves when what the file holds now is read. */
   read(): Promise<void> {
-    const done = this.#turn.then(() => this.#readOnce());
-    this.#turn = done.catch(() => undefined);
-    return done;
+    if (this.#reading === null) return (this.#reading = this.#readOnce().finally(() => (this.#reading = null)));
+    return (this.#again ??= this.#reading.catch(() => undefined).then(() => {
+      this.#again = null;
+      return this.read();
+    }));
   }
 
   async #readOnce(): Promise<void> {
     const file = await open(this.#path, 'r');
     try {
       const {size} = await file.stat();
-      if (size < this.#offset) {
-        this.#offset = 0;
-        this.#rest = '';
+      if (size < this.#offset) this.#moveTo(0);
+      if (size - this.#offset > TAIL_BYTES) this.#moveTo(size - TAIL_BYTES);
+      const bytes = Buffer.alloc(Math.min(CHUNK_BYTES, size - this.#offset));
+      while (this.#offset < size) {
+        const {bytesRead} = await file.read(bytes, 0, Math.min(bytes.length, size - this.#offset), this.#offset);
+        if (bytesRead === 0) return;
+        this.#offset += bytesRead;
+        this.#take(bytes.toString('utf8', 0, bytesRead));
       }
-      if (size === this.#offset) return;
-      const bytes = Buffer.alloc(size - this.#offset);
-      const {bytesRead} = await file.read(bytes, 0, bytes.length, this.#offset);
-      this.#offset += bytesRead;
-      const lines = (this.#rest + bytes.toString('utf8', 0, bytesRead)).split('\n');
-      this.#rest = lines.pop() ?? '';
-      for (const line of lines) this.#onLine(line);
     } finally {
       await file.close();
     }
+  }
+
+  #moveTo(offset: number): void {
+    this.#offset = offset;
+    this.#rest = '';
+  }
+
+  #take(text: string): void {
+    const lines = text.split('\n');
+    lines[0] = this.#rest + (lines[0] ?? '');
+    // Of a long line only that it is long matters.
+    this.#rest = (lines.pop() ?? '').slice(0, LINE_CHARS + 1);
+    for (const line of lines) if (line.length <= LINE_CHARS) this.#onLine(line);
   }
 }
 

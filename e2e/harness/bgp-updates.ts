@@ -75,12 +75,17 @@ function messages(stream: Buffer): Buffer[] {
   return found;
 }
 
-function decodeUpdate(message: Buffer): Pick<BgpUpdate, 'announced' | 'withdrawn'> | null {
-  if (message[18] !== UPDATE) return null;
-  const withdrawnLength = message.readUInt16BE(MESSAGE_HEADER);
-  const attributes = MESSAGE_HEADER + 2 + withdrawnLength;
-  const announced = attributes + 2 + message.readUInt16BE(attributes);
-  return {withdrawn: prefixes(message.subarray(MESSAGE_HEADER + 2, attributes)), announced: prefixes(message.subarray(announced))};
+function decodeUpdate(message: Buffer): UpdatePrefixes | null {
+  return message[18] === UPDATE ? updatePrefixes(message.subarray(MESSAGE_HEADER)) : null;
+}
+
+export type UpdatePrefixes = Pick<BgpUpdate, 'announced' | 'withdrawn'>;
+
+/** IPv4 prefixes in the body of an UPDATE. */
+export function updatePrefixes(body: Buffer): UpdatePrefixes {
+  const attributes = 2 + body.readUInt16BE(0);
+  const announced = attributes + 2 + body.readUInt16BE(attributes);
+  return {withdrawn: prefixes(body.subarray(2, attributes)), announced: prefixes(body.subarray(announced))};
 }
 
 function prefixes(data: Buffer): string[] {
