@@ -1,7 +1,7 @@
 // Small sets and maps are sets and maps, at every size.
 import {describe, expect, test} from '@jest/globals';
 import fc from 'fast-check';
-import {appended, LIST_MAX, SmallMap, SmallSet, without} from './small.js';
+import {appended, LIST_MAX, SmallCounts, SmallMap, SmallSet, without} from './small.js';
 
 /** More keys than a list may have, so that walks cross the border both ways. */
 const steps = fc.array(fc.tuple(fc.boolean(), fc.integer({min: 0, max: 2 * LIST_MAX})), {maxLength: 200});
@@ -40,6 +40,22 @@ describe('small collections', () => {
       }
       expect(new Map(small.entries())).toEqual(model);
       expect(new Set(small.keys())).toEqual(new Set(model.keys()));
+    }));
+  });
+
+  test('counts come in with the first holder and go out with the last', () => {
+    fc.assert(fc.property(steps, fc.integer({min: 1, max: 2 * LIST_MAX}), (walk, kinds) => {
+      const [small, model] = [new SmallCounts<number>(), new Map<number, number>()];
+      for (const [acquire, number] of walk) {
+        const value = number % kinds;
+        const held = model.get(value) ?? 0;
+        if (acquire) expect(small.acquire(value)).toBe(held === 0);
+        else expect(small.release(value)).toBe(held === 1);
+        model.set(value, Math.max(0, held + (acquire ? 1 : -1)));
+        const keys = [...small.keys()];
+        expect(new Set(keys)).toEqual(new Set([...model].filter(([, count]) => count > 0).map(([key]) => key)));
+        expect(new Set(keys).size).toBe(keys.length);
+      }
     }));
   });
 

@@ -74,8 +74,13 @@ export class SmallMap<K extends Present, V extends Present> {
 
 /** As a Set. What is iterated over may be changed meanwhile. */
 export class SmallSet<V> {
-  #list: readonly V[] = NOTHING;
+  #list: readonly V[];
   #many: Set<V> | null = null;
+
+  /** `list`: distinct, and few. */
+  constructor(list: readonly V[] = NOTHING) {
+    this.#list = list;
+  }
 
   get size(): number {
     return this.#many?.size ?? this.#list.length;
@@ -110,5 +115,53 @@ export class SmallSet<V> {
 
   values(): Iterable<V> {
     return this.#many ?? this.#list;
+  }
+
+  /** Good until the next change. */
+  asSet(): ReadonlySet<V> {
+    return this.#many ?? new Set(this.#list);
+  }
+}
+
+/** Counted membership: a value is in while somebody holds it. */
+export class SmallCounts<V> {
+  /** As often as it is held. */
+  #list: readonly V[] = NOTHING;
+  #many: Map<V, number> | null = null;
+
+  /** True when it came in with this call. */
+  acquire(value: V): boolean {
+    if (this.#many !== null) {
+      const count = this.#many.get(value) ?? 0;
+      this.#many.set(value, count + 1);
+      return count === 0;
+    }
+    const isNew = !this.#list.includes(value);
+    if (this.#list.length < LIST_MAX) this.#list = appended(this.#list, value);
+    else {
+      this.#many = new Map();
+      for (const held of this.#list) this.#many.set(held, (this.#many.get(held) ?? 0) + 1);
+      this.#many.set(value, (this.#many.get(value) ?? 0) + 1);
+      this.#list = NOTHING;
+    }
+    return isNew;
+  }
+
+  /** True when it went out with this call. */
+  release(value: V): boolean {
+    if (this.#many === null) {
+      const at = this.#list.indexOf(value);
+      if (at >= 0) this.#list = without(this.#list, at);
+      return at >= 0 && !this.#list.includes(value);
+    }
+    const count = this.#many.get(value) ?? 0;
+    if (count > 1) this.#many.set(value, count - 1);
+    else this.#many.delete(value);
+    return count === 1;
+  }
+
+  /** Each once. */
+  keys(): Iterable<V> {
+    return this.#many?.keys() ?? new Set(this.#list);
   }
 }

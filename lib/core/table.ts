@@ -3,6 +3,8 @@
 // The newest version owns the rows. A change is made in place, and the version before it keeps what it had instead: the rows that
 // are others now. Reading an old version looks there first. Nothing points from new to old, so a version that nobody holds is gone.
 
+import {SmallSet} from './small.js';
+
 /** Which index keys a row has; an index finds rows by them. */
 export type IndexSpec<V> = Readonly<Record<string, (value: V, key: string) => readonly string[]>>;
 
@@ -21,7 +23,7 @@ interface Index<V> {
   readonly name: string;
   readonly keysOf: (value: V, key: string) => readonly string[];
   /** Most index keys have one row: such a one needs no set. */
-  readonly byValue: Map<string, string | Set<string>>;
+  readonly byValue: Map<string, string | SmallSet<string>>;
 }
 
 /** What an old version has that the newer one has not; undefined = no such row. */
@@ -77,7 +79,7 @@ export class Table<V> implements ReadonlyMap<string, V> {
     const keys = 'byKey' in content ? indexOf(content, name)?.byValue.get(value) : this.keysBy(name, value);
     // Most index keys have one row: nothing is made for it.
     if (typeof keys === 'string') this.#visit(keys, visit);
-    else for (const key of keys ?? NO_KEYS) this.#visit(key, visit);
+    else for (const key of keys?.values() ?? NO_KEYS) this.#visit(key, visit);
   }
 
   #visit(key: string, visit: (row: V, key: string) => void): void {
@@ -187,19 +189,19 @@ function setRow<V>(rows: Rows<V>, key: string, before: V | undefined, after: V |
   }
 }
 
-function asSet(keys: string | ReadonlySet<string> | undefined): ReadonlySet<string> {
+function asSet(keys: string | SmallSet<string> | undefined): ReadonlySet<string> {
   if (keys === undefined) return NO_KEYS;
-  return typeof keys === 'string' ? new Set([keys]) : keys;
+  return typeof keys === 'string' ? new Set([keys]) : keys.asSet();
 }
 
-function addKey(byValue: Map<string, string | Set<string>>, value: string, key: string): void {
+function addKey(byValue: Map<string, string | SmallSet<string>>, value: string, key: string): void {
   const keys = byValue.get(value);
   if (keys === undefined) byValue.set(value, key);
   else if (typeof keys !== 'string') keys.add(key);
-  else if (keys !== key) byValue.set(value, new Set([keys, key]));
+  else if (keys !== key) byValue.set(value, new SmallSet([keys, key]));
 }
 
-function removeKey(byValue: Map<string, string | Set<string>>, value: string, key: string): void {
+function removeKey(byValue: Map<string, string | SmallSet<string>>, value: string, key: string): void {
   const keys = byValue.get(value);
   if (typeof keys === 'string' ? keys === key : keys?.delete(key) === true && keys.size === 0) byValue.delete(value);
 }

@@ -36,20 +36,23 @@ function requirementHolds({source, key, operator, values}: Requirement, labels: 
   return !wanted;
 }
 
-/** A selector as `canonicalSelector` makes it: it knows its key. */
+/** A selector as `canonicalSelector` makes it: its requirements are sorted, and its key is made once, when somebody asks for it. */
 class CanonicalSelector implements Selector {
   readonly requirements: readonly Requirement[];
-  readonly #key: string;
+  #key: string | null = null;
 
-  constructor(requirements: readonly Requirement[], key: string) {
+  constructor(requirements: readonly Requirement[]) {
     this.requirements = requirements;
-    this.#key = key;
   }
 
   /** Null: it was made by hand. */
   static keyOf(selector: Selector): string | null {
-    return #key in selector ? selector.#key : null;
+    return #key in selector ? (selector.#key ??= keyOfTexts(selector.requirements.map(formatRequirement))) : null;
   }
+}
+
+function keyOfTexts(texts: readonly string[]): string {
+  return texts.length === 0 ? '{}' : texts.join(',');
 }
 
 /** The objects of a namespace name the same selectors again and again: one object and one text for each of the last ones. */
@@ -66,9 +69,8 @@ export function canonicalSelector(requirements: Iterable<Requirement>): Selector
     byText.set(text, shared(REQUIREMENTS, text, {...requirement, values}, equalRequirements));
   }
   const sorted = [...byText].sort(([a], [b]) => compareStrings(a, b));
-  const key = sorted.length === 0 ? '{}' : sorted.map(([text]) => text).join(',');
-  const made = new CanonicalSelector(sorted.map(([, requirement]) => requirement), key);
-  return shared(SELECTORS, key, made, (a, b) => a.requirements.length === b.requirements.length
+  const made = new CanonicalSelector(sorted.map(([, requirement]) => requirement));
+  return shared(SELECTORS, keyOfTexts(sorted.map(([text]) => text)), made, (a, b) => a.requirements.length === b.requirements.length
     && a.requirements.every((requirement, i) => requirement === b.requirements[i]));
 }
 

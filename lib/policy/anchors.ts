@@ -20,9 +20,21 @@ export function anchorOf(selector: Selector): Anchor {
     const [value] = values;
     if (operator !== 'In' || values.length !== 1 || value === undefined || key === LABEL_CLUSTER) continue;
     if (key === LABEL_NAMESPACE) namespace ??= value;
-    else label ??= `${key}=${value}`;
+    else label ??= sharedPair(`${key}=${value}`);
   }
   return {namespace, label};
+}
+
+/** The same few labels are demanded in very many namespaces. */
+const PAIRS_SHARED = new Map<string, string>();
+const PAIRS_SHARED_MAX = 4096;
+
+function sharedPair(text: string): string {
+  const held = PAIRS_SHARED.get(text);
+  if (held !== undefined) return held;
+  if (PAIRS_SHARED.size >= PAIRS_SHARED_MAX) PAIRS_SHARED.clear();
+  PAIRS_SHARED.set(text, text);
+  return text;
 }
 
 const NOTHING: readonly never[] = [];

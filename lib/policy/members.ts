@@ -45,7 +45,6 @@ export function matcherOf(peer: Peer, context: MatchContext = PLAIN_CONTEXT): Pe
   }
 }
 
-/** Most peers are by labels: no closures for each. */
 class LabelsMatcher implements PeerMatcher {
   readonly #selector: Selector;
 
@@ -77,16 +76,20 @@ function prefixMatcher({prefixes, selectors}: SourceMeaning, except: readonly st
   };
 }
 
+/** With the name of their selector, as nodes get them. */
+export interface NamedMembers extends Members {
+  readonly id: SelectorId;
+}
+
 interface Tracked {
   readonly id: SelectorId;
   readonly peer: Peer;
   matcher: PeerMatcher;
-  readonly anchor: Anchor;
   readonly identities: SmallSet<IdentityId>;
   /** Null = it can have none: those by labels that a pod must have. */
   readonly prefixes: Set<string> | null;
   /** Null after a change, until asked for again: equal membership is the same object. */
-  members: Members | null;
+  members: NamedMembers | null;
 }
 
 interface KnownPrefix {
@@ -96,6 +99,11 @@ interface KnownPrefix {
 }
 
 const NO_ANCHOR: Anchor = {namespace: null, label: null};
+
+function anchorOfPeer(peer: Peer): Anchor {
+  return peer.kind === 'labels' ? anchorOf(peer.selector) : NO_ANCHOR;
+}
+
 const NO_PREFIXES: readonly string[] = [];
 
 /**
@@ -193,12 +201,11 @@ export class SelectorMembers {
   #track(id: SelectorId, peer: Peer): Tracked {
     const prefixed = peer.kind !== 'labels' || matchesPrefixLabels(peer.selector);
     const tracked: Tracked = {
-      id, peer, matcher: matcherOf(peer, this.#context), anchor: peer.kind === 'labels' ? anchorOf(peer.selector) : NO_ANCHOR,
-      identities: new SmallSet(), prefixes: prefixed ? new Set() : null, members: null,
+      id, peer, matcher: matcherOf(peer, this.#context), identities: new SmallSet(), prefixes: prefixed ? new Set() : null, members: null,
     };
     this.#tracked.set(id, tracked);
     if (peer.kind === 'cidr') this.#cidrs.add(tracked);
-    else this.#selectorIndex.add(tracked.anchor, tracked);
+    else this.#selectorIndex.add(anchorOfPeer(peer), tracked);
     if (peer.kind === 'named') this.#bySource.add(sourceId(peer.source), tracked);
     if (prefixed) this.#prefixed.add(tracked);
     this.#fill(tracked);
@@ -206,8 +213,8 @@ export class SelectorMembers {
     return tracked;
   }
 
-  #fill({anchor, matcher, identities, prefixes, peer}: Tracked): void {
-    const candidates = peer.kind === 'cidr' ? this.#reserved : this.#identityIndex.candidates(anchor);
+  #fill({matcher, identities, prefixes, peer}: Tracked): void {
+    const candidates = peer.kind === 'cidr' ? this.#reserved : this.#identityIndex.candidates(anchorOfPeer(peer));
     for (const identity of candidates) {
       const labels = this.#identities.get(identity);
       if (labels !== undefined && matcher.matchesIdentity(identity, labels)) identities.add(identity);
@@ -243,15 +250,15 @@ export class SelectorMembers {
     if (tracked === undefined) return;
     this.#tracked.delete(id);
     this.#prefixed.delete(tracked);
-    if (!this.#cidrs.delete(tracked)) this.#selectorIndex.remove(tracked.anchor, tracked);
+    if (!this.#cidrs.delete(tracked)) this.#selectorIndex.remove(anchorOfPeer(tracked.peer), tracked);
     if (tracked.peer.kind === 'named') this.#bySource.remove(sourceId(tracked.peer.source), tracked);
     this.#changed.delete(id);
   }
 
   /** The members of `id`, which is tracked from here on. The same object until they change. */
-  members(id: SelectorId): Members {
+  members(id: SelectorId): NamedMembers {
     const tracked = this.#tracked.get(id) ?? this.#track(id, peerOf(id));
-    tracked.members ??= sortedMembers(tracked.identities.values(), tracked.prefixes);
+    tracked.members ??= {id: tracked.id, identities: sortedIdentities(tracked.identities.values()), prefixes: sortedPrefixes(tracked.prefixes)};
     return tracked.members;
   }
 
@@ -297,17 +304,18 @@ export function membersOf(
   prefixes: ReadonlyMap<string, Labels>,
 ): Members {
   const matcher = matcherOf(peer);
-  return sortedMembers(
-    [...identities].filter(([id, labels]) => matcher.matchesIdentity(id, labels)).map(([id]) => id),
-    [...prefixes].filter(([text, labels]) => matcher.matchesPrefix(prefixOfText(text), labels)).map(([text]) => text),
-  );
+  return {
+    identities: sortedIdentities([...identities].filter(([id, labels]) => matcher.matchesIdentity(id, labels)).map(([id]) => id)),
+    prefixes: sortedPrefixes([...prefixes].filter(([text, labels]) => matcher.matchesPrefix(prefixOfText(text), labels)).map(([text]) => text)),
+  };
 }
 
-function sortedMembers(identities: Iterable<IdentityId>, prefixes: Iterable<string> | null): Members {
-  return {identities: [...identities].sort((a, b) => a - b), prefixes: prefixes === null ? NO_PREFIXES : sortedPrefixes(prefixes)};
+function sortedIdentities(identities: Iterable<IdentityId>): readonly IdentityId[] {
+  return [...identities].sort((a, b) => a - b);
 }
 
-function sortedPrefixes(prefixes: Iterable<string>): string[] {
+function sortedPrefixes(prefixes: Iterable<string> | null): readonly string[] {
+  if (prefixes === null) return NO_PREFIXES;
   const parsed = Array.from(prefixes, (text) => ({text, prefix: prefixOfText(text)}));
   return parsed.sort((a, b) => comparePrefixes(a.prefix, b.prefix)).map(({text}) => text);
 }

@@ -5,7 +5,6 @@ import type {Labels} from '../domain/labels.js';
 import {PRECEDENCE_ALLOW, PRECEDENCE_DEFAULT_ALLOW, PRECEDENCE_DENY, PROTOCOL_NUMBERS} from '../domain/policy.js';
 import type {Direction, EnforcementMode, Origin, Peer, PolicyEntry, PortMatch, Protocol, Rule, SelectorId, SubjectPolicy} from '../domain/policy.js';
 import type {Selector} from '../domain/selector.js';
-import {anchorOf, type Anchor} from './anchors.js';
 import {portPrefixes} from './port-prefixes.js';
 import {SELECTOR_ANY, SELECTOR_HOST, SELECTOR_NONE, peerOf, selectorId} from './selectors.js';
 
@@ -23,7 +22,6 @@ export function modeOfSubject(mode: EnforcementMode, labels: Labels): Enforcemen
 /** Rules of one object with the same subject, and all that follows from them alone: made once, not once per subject that they select. */
 export interface PreparedSubject {
   readonly selector: Selector;
-  readonly anchor: Anchor;
   readonly rules: readonly Rule[];
   readonly ingress: PreparedDirection | null;
   readonly egress: PreparedDirection | null;
@@ -53,7 +51,7 @@ export function prepareRules(rules: readonly Rule[]): PreparedSubject[] {
 
 function prepareSubject(selector: Selector, rules: readonly Rule[]): PreparedSubject {
   return {
-    selector, anchor: anchorOf(selector), rules, ingress: prepareDirection('ingress', rules), egress: prepareDirection('egress', rules),
+    selector, rules, ingress: prepareDirection('ingress', rules), egress: prepareDirection('egress', rules),
     prefixed: rules.some(({peers}) => peers.some(({kind}) => kind === 'cidr' || kind === 'named')),
   };
 }

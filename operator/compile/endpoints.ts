@@ -63,7 +63,7 @@ export class Endpoints {
       if (same === null) settle(tables, record, looked);
       else look(record, same, looked);
     }
-    for (const report of changed.endpointReports ?? []) this.#lookAt(tables, podOfReport(report), looked);
+    if (!this.#allFound(tables, changed, looked)) for (const report of changed.endpointReports ?? []) this.#lookAt(tables, podOfReport(report), looked);
     for (const key of changed.endpoints ?? []) this.#lookAt(tables, key, looked);
     // Whose CiliumEndpoint is believed depends on the node's addresses.
     for (const node of tables.endpoints.size === 0 ? [] : changed.nodes ?? []) {
@@ -74,10 +74,19 @@ export class Endpoints {
       const {before = null, endpoint: after} = record;
       record.before = undefined;
       record.settled = false;
+      record.reported = false;
       if (before !== after) changes.push({record, before, after});
       else this.#records.forgetEmpty(record);
     }
     return changes;
+  }
+
+  /** As at a start: every report there is was found through its pod, each through another one. */
+  #allFound({endpointReports}: Tables, changed: ChangedKeys, looked: readonly PodRecord[]): boolean {
+    if (changed.endpointReports?.size !== endpointReports.size || looked.length < endpointReports.size) return false;
+    let found = 0;
+    for (const {reported} of looked) if (reported) found++;
+    return found === endpointReports.size;
   }
 
   #lookAt(tables: Tables, key: string, looked: PodRecord[]): void {
@@ -111,11 +120,13 @@ function sameElsewhere({workload, set, endpoint, before}: PodRecord): Endpoint |
   return {key, workload, identity: set?.id ?? null, node, addresses, endpointId, containerId, state};
 }
 
-function endpointOf(tables: Tables, {key, workload, set}: PodRecord): Endpoint | null {
+function endpointOf(tables: Tables, record: PodRecord): Endpoint | null {
+  const {key, workload, set} = record;
   if (workload === null) return unknownEndpoint(tables, key);
   const {node} = workload;
   // Only its own node speaks for a pod.
   const report = node === null ? undefined : tables.endpointReports.get(reportKey(node, key));
+  record.reported = report !== undefined;
   const own = report !== undefined && (report.uid === '' || report.uid === workload.uid) ? report : restored(tables, workload);
   return {
     key, workload, identity: set?.id ?? null, node, addresses: own?.addresses ?? NO_ADDRESSES, endpointId: own?.endpointId ?? 0,

@@ -226,19 +226,12 @@ export class NodeLayers {
   #exchange(node: HeldNode, before: CompiledSubject | null, after: CompiledSubject | null): void {
     if ((before !== null && before.prefixes.length > 0) || (after !== null && after.prefixes.length > 0)) this.#invalidate(node);
     for (const use of after?.selectors ?? NO_SELECTORS) {
-      const count = use.nodes.get(node) ?? 0;
-      use.nodes.set(node, count + 1);
-      if (count === 0) this.#putSelector(node, use);
+      if (use.nodes.acquire(node)) this.#putSelector(node, use);
     }
     if (after !== null) this.#edit(node, after.resource);
     else if (before !== null) this.#edit(node, gone('policy', before.resource.key));
     for (const use of before?.selectors ?? NO_SELECTORS) {
-      const count = use.nodes.get(node) ?? 0;
-      if (count > 1) use.nodes.set(node, count - 1);
-      else {
-        use.nodes.delete(node);
-        this.#edit(node, gone('selector', use.id));
-      }
+      if (use.nodes.release(node)) this.#edit(node, gone('selector', use.id));
     }
   }
 
@@ -303,7 +296,7 @@ export class NodeLayers {
       use.variants = null;
     }
     if (members.prefixes.length === 0 && !known.hostsApiServer) {
-      return (use.plain ??= resource('selector', use.id, {id: use.id, identities: members.identities, prefixes: members.prefixes}));
+      return (use.plain ??= resource('selector', use.id, members));
     }
     const {everywhere} = this.#parts.cluster();
     const prefixes = members.prefixes.filter((prefix) => known.prefixes.has(prefix) || everywhere.has(prefix));

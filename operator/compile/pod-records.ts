@@ -19,6 +19,8 @@ export interface PodRecord {
   before: Endpoint | null | undefined;
   /** The endpoint was made of everything that is known now. */
   settled: boolean;
+  /** Its node's report was found meanwhile. */
+  reported: boolean;
   /** node-layers.ts: where the endpoint is, its place in the node's list, and what the node holds of it. */
   node: HeldNode | null;
   nodeSlot: number;
@@ -42,7 +44,7 @@ export class PodRecords {
 
   make(key: string): PodRecord {
     const made: PodRecord = {
-      key, workload: null, set: null, setSlot: -1, endpoint: null, before: undefined, settled: false, node: null, nodeSlot: -1, held: null,
+      key, workload: null, set: null, setSlot: -1, endpoint: null, before: undefined, settled: false, reported: false, node: null, nodeSlot: -1, held: null,
     };
     this.#all.set(key, made);
     return made;

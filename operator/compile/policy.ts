@@ -3,14 +3,14 @@
 
 import {deepEqual} from '../../lib/core/equal.js';
 import {RefCount} from '../../lib/core/refcount.js';
-import {SmallMap, SmallSet} from '../../lib/core/small.js';
+import {SmallCounts, SmallSet} from '../../lib/core/small.js';
 import {resource} from '../../lib/desired/diff.js';
 import type {Resource} from '../../lib/desired/node-state.js';
 import {IDENTITY_INIT, RESERVED_IDENTITIES, type Families, type IdentityId} from '../../lib/domain/identity.js';
 import {Labels} from '../../lib/domain/labels.js';
 import type {EnforcementMode, Members, Peer, PeerSource, PolicyEntry, Rule, SelectorId, SubjectPolicy} from '../../lib/domain/policy.js';
 import {matches} from '../../lib/domain/selector.js';
-import {SelectorIndex, SetsByKey, type Anchor} from '../../lib/policy/anchors.js';
+import {anchorOf, SelectorIndex, SetsByKey, type Anchor} from '../../lib/policy/anchors.js';
 import {modeOfSubject, peerOfRules, resolvePrepared, type PreparedSubject} from '../../lib/policy/resolve.js';
 import {knownPrefixes, prefixLabels, SELECTOR_ANY, sourcesOf, type Meanings} from '../../lib/policy/selectors.js';
 import type {PolicyFact} from '../model/facts.js';
@@ -40,7 +40,7 @@ export interface SelectorUse {
   /** Subjects whose policy refers to it. */
   users: number;
   /** Nodes that hold such subjects, and how many of them each. */
-  readonly nodes: SmallMap<HeldNode, number>;
+  readonly nodes: SmallCounts<HeldNode>;
   /** What the resources below were made from. */
   members: Members | null;
   /** What a node holds of it to which nothing special applies. */
@@ -181,7 +181,7 @@ export class Policies {
     const sources = fact.subjects.some(({prefixed}) => prefixed) && fact.rules.some(namesSource) ? sourcesOf(fact.rules) : NO_SOURCES;
     const [only] = selecting;
     this.#objects.set(key, selecting.length === 1 && only !== undefined ? only : selecting);
-    for (const one of selecting) this.#index.add(one.subject.anchor, one);
+    for (const one of selecting) this.#index.add(anchorOf(one.subject.selector), one);
     if (sources.size > 0) this.#sourcesByObject.set(key, sources);
     for (const [id, source] of sources) {
       this.#sources.set(id, source);
@@ -194,7 +194,7 @@ export class Policies {
     this.#objects.delete(key);
     for (const one of selecting) {
       this.#addSelected(one.subject, stale);
-      this.#index.remove(one.subject.anchor, one);
+      this.#index.remove(anchorOf(one.subject.selector), one);
     }
     const sources = this.#sourcesByObject.get(key) ?? NO_SOURCES;
     this.#sourcesByObject.delete(key);
@@ -213,9 +213,9 @@ export class Policies {
     for (const {subject} of this.#selectingOf(object)) this.#addSelected(subject, found);
   }
 
-  #addSelected({selector, anchor}: PreparedSubject, found: Set<IdentityId>): void {
+  #addSelected({selector}: PreparedSubject, found: Set<IdentityId>): void {
     const {candidates} = this.#options;
-    for (const id of candidates(anchor)) {
+    for (const id of candidates(anchorOf(selector))) {
       const labels = this.#subjects.get(id);
       if (labels !== undefined && matches(selector, labels)) found.add(id);
     }
@@ -274,7 +274,7 @@ export class Policies {
   #use(id: SelectorId, subjects: readonly PreparedSubject[]): SelectorUse {
     const held = this.#selectors.get(id);
     if (held !== undefined) return held;
-    const made: SelectorUse = {id, peer: peerOfRules(subjects, id), users: 0, nodes: new SmallMap(), members: null, plain: null, variants: null};
+    const made: SelectorUse = {id, peer: peerOfRules(subjects, id), users: 0, nodes: new SmallCounts(), members: null, plain: null, variants: null};
     this.#selectors.set(id, made);
     this.#selectorChanges.add(made);
     return made;

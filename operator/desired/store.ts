@@ -137,14 +137,25 @@ export class DesiredStore {
   }
 
   /** What is another thing now. */
-  #applyLayer(name: string, change: LayerChange): ResourceName[] {
+  #applyLayer(name: string, change: LayerChange): readonly ResourceName[] {
     const held = this.#nodes.get(name);
     if (held === undefined && change.kind === 'gone') return [];
     const layer = held ?? {name, own: new Layer(), digest: null};
     this.#nodes.set(name, layer);
+    // Of a layer that is empty nothing need be compared, and nobody has asked for its version.
+    if (change.kind === 'replace' && layer.own.isEmpty) return this.#fill(layer, change.resources);
     const changed = (change.kind === 'edit' ? change.changes : replacing(layer.own, change)).filter((item) => this.#setOwn(layer, item));
     if (layer.own.isEmpty) this.#nodes.delete(name);
     return changed;
+  }
+
+  #fill(layer: NodeLayer, resources: readonly Resource[]): readonly ResourceName[] {
+    for (const item of resources) {
+      if (!isOwnKind(item.kind)) this.#hide(layer, item);
+      layer.own.set(item);
+    }
+    if (resources.length === 0) this.#nodes.delete(layer.name);
+    return resources;
   }
 
   #setOwn(layer: NodeLayer, change: ResourceChange): boolean {
@@ -182,7 +193,6 @@ export class DesiredStore {
 
 /** What a whole layer is changed by into these resources, or into none. */
 function replacing(own: Layer, change: Exclude<LayerChange, {kind: 'edit'}>): readonly ResourceChange[] {
-  if (own.isEmpty && change.kind === 'replace') return change.resources;
   const wanted = new Layer();
   for (const item of change.kind === 'gone' ? [] : change.resources) wanted.set(item);
   const superfluous = [...own.values()].filter(({kind, key}) => wanted.get(kind, key) === undefined);
