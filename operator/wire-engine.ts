@@ -9,6 +9,7 @@ import type {ClusterPool} from '../lib/ipam/cluster-pools.js';
 import type {DemandOptions} from '../lib/lbipam/demand.js';
 import type {Clock} from '../lib/run/clock.js';
 import type {Log} from '../lib/run/log.js';
+import {BY_ANNOTATION, type DrainOptions} from './compile/bgp-drain.js';
 import {bgpStatus, type BgpNodeReport} from './compile/bgp-status.js';
 import {BGP_TABLES, ClusterStateBuilder, nodeRef} from './compile/cluster-state.js';
 import {LbStatuses} from './compile/lb-ipam.js';
@@ -22,10 +23,13 @@ import type {SessionEvents} from './stream/server.js';
 import type {NodeSession} from './stream/session.js';
 import type {SpanAck} from './stream/encode.js';
 import type {Batch} from './watch/feed-types.js';
+import {DrainClock} from './wire-drains.js';
 
 export interface EngineOptions {
   readonly compile: CompileOptions;
   readonly lbIpam: DemandOptions;
+  /** Absent: nodes are drained by their annotation alone. */
+  readonly drain?: DrainOptions;
   readonly decoders: Decoders;
   /** How long a node without a session still counts as enforcing what it had acknowledged. */
   readonly unreachableAfterMs: number;
@@ -116,6 +120,7 @@ export class Engine implements SessionEvents {
   #published: ClusterState | null = null;
   #ackScheduled = false;
   #bgpScheduled = false;
+  readonly #drains: DrainClock;
   /** The time in which nodes come after the start is over. */
   #settled = false;
 
@@ -124,6 +129,9 @@ export class Engine implements SessionEvents {
     this.#parts = parts;
     this.compiler = new Compiler(options.compile);
     this.enforcement = new Enforcement({compiler: this.compiler, progressOf: (node) => this.#progressOf(node)});
+    this.#drains = new DrainClock(options.drain ?? BY_ANNOTATION, {
+      clock: parts.clock, after: (ms, act) => this.#after(ms, act), onDue: () => this.#take(this.#drains.due(this.#tables), parts.clock.monotonicMs()),
+    });
     this.lb = new LbStatuses(options.lbIpam);
     this.podCidrs = options.clusterPools === null ? null : new PodCidrs(options.clusterPools);
     this.#cluster = new ClusterStateBuilder({compiler: this.compiler, enforcement: this.enforcement, lb: this.lb});
@@ -161,7 +169,7 @@ export class Engine implements SessionEvents {
     const applied = this.#forgetEnded(applyBatch(this.#tables, batch, this.#options.decoders));
     const first = batch.inSync && !this.#inSync;
     if (first) this.#inSync = true;
-    this.#take(applied, batch.receivedAtMs);
+    this.#take(this.#inSync ? this.#drains.follow(applied, first) : applied, batch.receivedAtMs);
     if (!first) return;
     this.#parts.log.info('in sync', {pods: this.#tables.pods.size, nodes: this.#tables.nodes.size, policies: this.#tables.policies.size});
     // What a node has reported after its greeting comes on top of it.

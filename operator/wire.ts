@@ -12,6 +12,7 @@ import {realClock, type Clock} from '../lib/run/clock.js';
 import type {HttpServerHandle} from '../lib/run/http.js';
 import type {Lifecycle, Part} from '../lib/run/lifecycle.js';
 import type {Log} from '../lib/run/log.js';
+import type {DrainOptions} from './compile/bgp-drain.js';
 import {bgpSecretNames} from './compile/bgp-speakers.js';
 import type {CompileOptions} from './compile/graph.js';
 import type {OperatorConfig} from './config.js';
@@ -39,6 +40,10 @@ export function compileOptions(config: OperatorConfig): CompileOptions {
 
 export function lbIpamOptions(config: OperatorConfig): DemandOptions {
   return {families: config['enable-ipv6'] ? [4, 6] : [4], defaultIpam: config['default-lb-service-ipam'] === 'lbipam', classes: new Set([BGP_CLASS])};
+}
+
+function drainOptions(config: OperatorConfig): DrainOptions {
+  return {cordoned: config['bgp-drain-cordoned'], notReady: config['bgp-not-ready'], timeMs: config['bgp-drain-time'], withdraw: config['bgp-drain-withdraw']};
 }
 
 function labelFilterOf(config: OperatorConfig): LabelFilter {
@@ -144,7 +149,7 @@ export async function wireOperator(config: OperatorConfig, parts: OperatorParts)
 function engineOptions(config: OperatorConfig): ConstructorParameters<typeof Engine>[0] {
   return {
     compile: compileOptions(config), lbIpam: lbIpamOptions(config), decoders: decoders(decoderOptions(config)), unreachableAfterMs: config['unreachable-after'],
-    clusterPools: clusterPools(config), settleMs: config['settle-time'], spanAckLimitMs: config['span-ack-limit'], endpointsPerNodeMax: config['endpoints-per-node-max'],
+    drain: drainOptions(config), clusterPools: clusterPools(config), settleMs: config['settle-time'], spanAckLimitMs: config['span-ack-limit'], endpointsPerNodeMax: config['endpoints-per-node-max'],
   };
 }
 

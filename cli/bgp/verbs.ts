@@ -47,6 +47,16 @@ export const BGP_VERBS: readonly VerbSpec[] = [
     load: async () => (await import('./plan.js')).plan,
   },
   {
+    path: 'bgp drain', summary: 'announces the routes of a node with GRACEFUL_SHUTDOWN and withdraws them later, or takes that back; without a node, which are drained',
+    args: [['[node]', 'the node']],
+    options: [
+      ['--undo', 'the node is no longer drained'], ['--withdraw <what>', 'at the end: never, redundant (what a node that stays announces as well), all (default: --bgp-drain-withdraw of the operator)'],
+      ['--wait [time]', 'until the routes are withdrawn, or (with --undo) are as before; at most this long (default: 5m)'],
+    ],
+    examples: ['stentorctl bgp drain', 'stentorctl bgp drain node1 --wait', 'stentorctl bgp drain node1 --undo --wait 10s', 'stentorctl bgp drain node1 --withdraw all'],
+    load: async () => (await import('./drain.js')).drain,
+  },
+  {
     path: 'bgp convert', summary: 'CiliumBGPPeeringPolicies as BGPv2 kinds, with the proof that the speakers of all nodes are equal; exit code 1 without it', args: [PATHS],
     options: [INPUT], examples: ['stentorctl bgp convert > bgp-v2.yaml', 'stentorctl bgp convert policies.yaml nodes.yaml'],
     load: async () => (await import('./convert.js')).convert,

@@ -55,5 +55,5 @@ test('every other verb answers from the cluster as from the files', () => {
 }, 60_000);
 
 test('out of reach is exit code 3', () => {
-  expect(stentorctl(['policy', 'compile', '--kubeconfig', '/nowhere'])).toMatchObject({code: 3, err: expect.stringContaining('cannot read the cluster') as unknown});
+  expect(stentorctl(['policy', 'compile', '--kubeconfig', '/nowhere'])).toMatchObject({code: 3, err: expect.stringContaining('cannot reach the cluster') as unknown});
 });

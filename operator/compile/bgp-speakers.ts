@@ -1,48 +1,37 @@
-// The speaker of every node, kept up to date: a node's own objects recompute it alone, the others' recompute all.
+// The speaker that each node is told: what was compiled of the tables, and of nodes that are drained what is left of it.
 
 import {deepEqual} from '../../lib/core/equal.js';
 import {resource} from '../../lib/desired/diff.js';
 import type {Resource} from '../../lib/desired/node-state.js';
-import type {ChangedKeys, TableName, Tables} from '../model/tables.js';
-import {compileSpeaker, NO_SPEAKER, type CompiledSpeaker} from './bgp.js';
+import type {ChangedKeys, Tables} from '../model/tables.js';
+import {NO_SPEAKER, type CompiledSpeaker} from './bgp.js';
+import {CompiledSpeakers} from './bgp-compiled.js';
+import {announces, drainedSpeaker} from './bgp-drain.js';
 import type {BgpFinding} from './bgp-plan.js';
-import {SharedAdvertisements} from './bgp-shared.js';
-import {ServiceRoutes} from './service-routes.js';
 
 const KEY = 'speaker';
 const NO_RESOURCE = resource('speaker', KEY, NO_SPEAKER);
-/** What any node's speaker may depend on. */
-const OF_ALL: readonly TableName[] = ['bgpPolicies', 'bgpClusterConfigs', 'bgpPeerConfigs', 'bgpAdvertisements', 'bgpSecrets'];
-const OF_ONE: readonly TableName[] = ['nodes', 'bgpOverrides'];
 
 export class Speakers {
+  readonly #compiled = new CompiledSpeakers();
   readonly #all = new Map<string, CompiledSpeaker & {readonly resource: Resource}>();
-  readonly #routes = new ServiceRoutes();
-  readonly #shared = new SharedAdvertisements();
 
   /** Nodes whose speaker is another one now. */
   update(tables: Tables, changed: ChangedKeys): ReadonlySet<string> {
-    const names = new Set(OF_ONE.flatMap((table) => [...changed[table] ?? []]));
-    const elsewhere = this.#routes.update(tables, changed);
-    for (const name of elsewhere === 'all' ? tables.nodes.keys() : elsewhere) names.add(name);
-    if (OF_ALL.some((table) => changed[table] !== undefined)) for (const name of tables.nodes.keys()) names.add(name);
-    if (names.size === 0) return names;
-    const inputs = {
-      policies: [...tables.bgpPolicies.values()], clusterConfigs: [...tables.bgpClusterConfigs.values()], peerConfigs: tables.bgpPeerConfigs,
-      advertisements: [...tables.bgpAdvertisements.values()], overrides: tables.bgpOverrides, secrets: tables.bgpSecrets, routes: this.#routes, shared: this.#shared,
-    };
+    const names = new Set([...this.#compiled.update(tables, changed), ...changed.bgpDrains ?? []]);
+    // What may be withdrawn depends on what the others announce.
+    if (names.size > 0 || changed.nodeHealth !== undefined) for (const [name, {withdrawn}] of tables.bgpDrains) if (withdrawn) names.add(name);
     const stale = new Set<string>();
-    if (names.size > 0) this.#shared.sweep();
     for (const name of names) {
-      const node = tables.nodes.get(name);
-      if (node === undefined) {
+      const compiled = this.#compiled.all.get(name);
+      if (compiled === undefined) {
         if (this.#all.delete(name)) stale.add(name);
         continue;
       }
-      const compiled = compileSpeaker(node, inputs);
+      const told = this.#drained(tables, name, compiled);
       const before = this.#all.get(name);
-      if (before !== undefined && deepEqual({...before, resource: null}, {...compiled, resource: null})) continue;
-      this.#all.set(name, {...compiled, resource: resource('speaker', KEY, compiled.speaker)});
+      if (before !== undefined && deepEqual({...before, resource: null}, {...told, resource: null})) continue;
+      this.#all.set(name, {...told, resource: resource('speaker', KEY, told.speaker)});
       stale.add(name);
     }
     return stale;
@@ -60,6 +49,19 @@ export class Speakers {
   findings(): readonly BgpFinding[] {
     return [...this.#all.values()].flatMap(({findings}) => findings);
   }
+
+  #drained(tables: Tables, name: string, compiled: CompiledSpeaker): CompiledSpeaker {
+    const drain = tables.bgpDrains.get(name);
+    if (drain === undefined) return compiled;
+    const staying = [...this.#compiled.all].filter(([other]) => !tables.bgpDrains.has(other) && tables.nodeHealth.get(other)?.ready !== false);
+    const speakers = staying.map(([, {speaker}]) => speaker);
+    const speaker = drainedSpeaker(compiled.speaker, drain, (prefix) => announces(speakers, prefix));
+    return {...compiled, speaker, withdrawn: pathCount(compiled) - pathCount({speaker})};
+  }
+}
+
+function pathCount({speaker: {instances}}: Pick<CompiledSpeaker, 'speaker'>): number {
+  return instances.reduce((sum, {advertisements}) => sum + advertisements.length, 0);
 }
 
 /** The Secrets that some object names. */

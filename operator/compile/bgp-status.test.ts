@@ -71,10 +71,10 @@ test('a CiliumBGPNodeConfig for each node: what is wanted, and how it stands', (
       name: 'leaf', peeringState: 'established', establishedTime: '2026-09-21T14:13:20Z', timers: {appliedHoldTimeSeconds: 9, appliedKeepaliveSeconds: 3},
       routeCount: [{afi: 'ipv4', safi: 'unicast', received: 0, advertised: 1}],
     }]}]},
-    conditions: [{type: ESTABLISHED, status: 'True'}, {type: 'cilium.io/BGPReconcileError', status: 'False'}],
+    conditions: [{type: ESTABLISHED, status: 'True'}, {type: 'cilium.io/BGPReconcileError', status: 'False'}, {type: 'stentor.io/Draining', status: 'False'}],
   });
   expect(nodeConfigs.get('b')).toMatchObject({
     status: {bgpInstances: [{peers: [{peeringState: 'idle', reason: 'refused'}]}]},
-    conditions: [{status: 'False'}, {type: 'cilium.io/BGPReconcileError', status: 'True', message: 'main: broken'}],
+    conditions: [{status: 'False'}, {type: 'cilium.io/BGPReconcileError', status: 'True', message: 'main: broken'}, {status: 'False'}],
   });
 });

@@ -6,7 +6,9 @@ import type {Condition, DesiredBgpNodeConfig, DesiredEvent, DesiredPolicyStatus}
 import {DEFAULT_GATEWAY, type BgpInstance, type Speaker} from '../../lib/domain/bgp.js';
 import type {ApplyError, PeerReport} from '../../lib/domain/reports.js';
 import type {BgpClusterConfigFact, BgpObjectFact, BgpPeerConfigFact, BgpSelectingFact} from '../model/bgp-facts.js';
+import type {BgpDrainFact} from '../model/facts.js';
 import type {Tables} from '../model/tables.js';
+import {DRAINING} from '../model/decode/bgp-drain-mark.js';
 import type {CompiledSpeaker} from './bgp.js';
 import {peerNameKey} from './bgp-v2.js';
 
@@ -170,7 +172,7 @@ function sessionEvents(fact: BgpSelectingFact, nodes: readonly string[], inputs:
 }
 
 /** null: the node has no instance. A CiliumBGPPeeringPolicy's nodes have one, too: how they stand is read in one place. */
-function nodeConfig(node: string, {speaker, peerNames}: CompiledSpeaker, inputs: BgpStatusInputs): DesiredBgpNodeConfig | null {
+function nodeConfig(node: string, {speaker, peerNames, withdrawn = 0}: CompiledSpeaker, inputs: BgpStatusInputs): DesiredBgpNodeConfig | null {
   const {source, instances} = speaker;
   if (source === null || instances.length === 0) return null;
   const reported = inputs.reportOf(node);
@@ -190,7 +192,7 @@ function nodeConfig(node: string, {speaker, peerNames}: CompiledSpeaker, inputs:
         peers: sessions.filter(({instance}) => instance.name === name).map((session) => ({name: nameOf(name, session.address), ...peerState(session)})).sort(byName),
       })),
     },
-    conditions: sessions === null || reported === undefined ? [] : [establishedCondition(sessions), reconcileError(speaker, reported)].map((condition) => ({...condition, observedGeneration: 0})),
+    conditions: sessions === null || reported === undefined ? [] : [establishedCondition(sessions), reconcileError(speaker, reported), draining(node, withdrawn, inputs)].map((condition) => ({...condition, observedGeneration: 0})),
   };
 }
 
@@ -215,6 +217,19 @@ function peerState({address, asn, report, reason}: Session): Readonly<Record<str
       return {afi, safi, received, advertised};
     })} : {}),
   };
+}
+
+const CAUSES: Readonly<Record<BgpDrainFact['cause'], string>> = {annotation: 'asked for', cordoned: 'the node is cordoned', 'not ready': 'the node is not ready'};
+
+/** Its time is when the drain began: the operator after this one reads it there. */
+function draining(node: string, withdrawn: number, {tables}: BgpStatusInputs): Omit<Condition, 'observedGeneration'> {
+  const drain = tables.bgpDrains.get(node);
+  if (drain === undefined) return {type: DRAINING, status: 'False', reason: 'NotDraining', message: ''};
+  const {cause, withdraw, sinceMs, timeMs} = drain;
+  const kept = withdraw === 'redundant' ? '; what no node that stays announces is kept' : '';
+  const later = withdraw === 'never' ? '' : `, withdrawn at ${new Date(sinceMs + timeMs).toISOString().slice(0, 19)}Z${kept}`;
+  return drain.withdrawn ? {type: DRAINING, status: 'True', reason: 'Withdrawn', message: `${CAUSES[cause]}: ${withdrawn} routes are withdrawn${kept}`}
+    : {type: DRAINING, status: 'True', reason: 'GracefulShutdown', message: `${CAUSES[cause]}: routes are announced with GRACEFUL_SHUTDOWN and local preference 0${later}`};
 }
 
 function reconcileError(speaker: Speaker, {faults}: BgpNodeReport): Omit<Condition, 'observedGeneration'> {

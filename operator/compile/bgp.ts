@@ -21,6 +21,8 @@ export interface CompiledSpeaker {
   readonly selecting: readonly ObjectRef[];
   /** Names of the peers of cluster configs, by instance and address. */
   readonly peerNames: ReadonlyMap<string, string>;
+  /** Routes that the node does not announce any more, since it is drained. */
+  readonly withdrawn?: number;
 }
 
 export const NO_SPEAKER: Speaker = {instances: [], source: null};

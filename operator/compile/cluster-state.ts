@@ -223,7 +223,7 @@ function policyEvents(tables: Tables, key: string): DesiredEvent[] {
 }
 
 /** What the speakers depend on. */
-export const BGP_TABLES = ['bgpPolicies', 'bgpClusterConfigs', 'bgpPeerConfigs', 'bgpAdvertisements', 'bgpOverrides', 'bgpSecrets', 'nodes'] as const;
+export const BGP_TABLES = ['bgpPolicies', 'bgpClusterConfigs', 'bgpPeerConfigs', 'bgpAdvertisements', 'bgpOverrides', 'bgpSecrets', 'bgpDrains', 'nodes'] as const;
 const API_VERSIONS: Readonly<Record<string, string>> = {CiliumIdentity: 'cilium.io/v2'};
 
 function rejectionEvents(tables: Tables, key: string): DesiredEvent[] {

@@ -3,6 +3,7 @@
 import type {KubeObject, WatchedKind} from '../watch/feed-types.js';
 import {prepareRules} from '../../lib/policy/resolve.js';
 import {decodeBgpPeeringPolicy} from './decode/bgp-peering-policy.js';
+import {decodeDrainMark} from './decode/bgp-drain-mark.js';
 import {decodeBgpSecret} from './decode/bgp-secret.js';
 import {decodeBgpAdvertisement, decodeBgpClusterConfig, decodeBgpOverride, decodeBgpPeerConfig} from './decode/bgp-v2.js';
 import {decodeCiliumEndpoint} from './decode/cilium-endpoint.js';
@@ -17,7 +18,7 @@ import {refOf, text} from './decode/json.js';
 import {decodeLbPool} from './decode/lb-pool.js';
 import {decodeNamespace} from './decode/namespace.js';
 import {decodeNetworkPolicy} from './decode/network-policy.js';
-import {decodeNode} from './decode/node.js';
+import {decodeNode, decodeNodeHealth} from './decode/node.js';
 import {decodePod} from './decode/pod.js';
 import {decodePodIpPool} from './decode/pod-ip-pool.js';
 import type {DecodeContext, DecodedPolicy} from './decode/policy-common.js';
@@ -41,7 +42,7 @@ export function decoders(options: DecoderOptions): Decoders {
   return {
     Pod: plain('pods', decodePod),
     Namespace: plain('namespaces', decodeNamespace),
-    Node: plain(options.ipam === 'cluster-pool' ? 'bareNodes' : 'nodes', decodeNode),
+    Node: {...plain(options.ipam === 'cluster-pool' ? 'bareNodes' : 'nodes', decodeNode), also: plain('nodeHealth', decodeNodeHealth)},
     CiliumEndpoint: plain('endpoints', decodeCiliumEndpoint),
     CiliumNode: plain('ciliumNodes', decodeCiliumNode),
     CiliumCIDRGroup: plain('cidrGroups', decodeCidrGroup),
@@ -54,8 +55,8 @@ export function decoders(options: DecoderOptions): Decoders {
     CiliumBGPPeerConfig: plain('bgpPeerConfigs', decodeBgpPeerConfig),
     CiliumBGPAdvertisement: plain('bgpAdvertisements', decodeBgpAdvertisement),
     CiliumBGPNodeConfigOverride: plain('bgpOverrides', decodeBgpOverride),
-    // Ours: written, and compared where it is written.
-    CiliumBGPNodeConfig: {table: 'bgpOverrides', key: (key) => `written ${key}`, decode: () => ({value: null})},
+    // Ours: compared where it is written. What it remembers is read.
+    CiliumBGPNodeConfig: plain('bgpDrainMarks', decodeDrainMark),
     Secret: {table: 'bgpSecrets', key: (key) => key.slice(key.indexOf('/') + 1), decode: ({object}) => ({value: decodeBgpSecret(object)})},
     CiliumIdentity: {
       table: 'identities', key: (key) => key,

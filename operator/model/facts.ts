@@ -51,6 +51,34 @@ export interface NodeFact {
   };
 }
 
+/** Of a Node, what decides whether it stays a way in. */
+export interface NodeHealthFact {
+  /** False as soon as its condition says so, or that nobody knows. */
+  readonly ready: boolean;
+  /** It is cordoned. */
+  readonly unschedulable: boolean;
+  /** The annotation `bgp.stentor.io/drain`. */
+  readonly drain: string | null;
+}
+
+/** Of a node's routes at the end of a drain: none is withdrawn, those that another node announces as well, or all. */
+export type DrainWithdraw = 'never' | 'redundant' | 'all';
+
+/** A node that is drained. */
+export interface BgpDrainFact {
+  readonly cause: 'annotation' | 'cordoned' | 'not ready';
+  readonly withdraw: DrainWithdraw;
+  /** Of the epoch. */
+  readonly sinceMs: number;
+  readonly timeMs: number;
+  readonly withdrawn: boolean;
+}
+
+/** When the drain of a node began, as its CiliumBGPNodeConfig says. */
+export interface BgpDrainMark {
+  readonly sinceMs: number;
+}
+
 export interface CiliumIdentityFact {
   readonly id: IdentityId;
   readonly labels: Labels;

@@ -8,8 +8,8 @@ import type {
   BgpAdvertisementFact, BgpClusterConfigFact, BgpOverrideFact, BgpPeerConfigFact, BgpPolicyFact, BgpSecretFact,
 } from './bgp-facts.js';
 import type {
-  BackendsFact, CidrGroupFact, CiliumEndpointFact, CiliumIdentityFact, CiliumNodeFact, EndpointReportFact, ExposedServiceFact, LbPoolFact,
-  MasqueradeFact, NamespaceFact, NodeFact, NodeReportFact, PodFact, PodIpPoolFact, PolicyFact, ServiceFact, SliceFact,
+  BackendsFact, BgpDrainFact, BgpDrainMark, CidrGroupFact, CiliumEndpointFact, CiliumIdentityFact, CiliumNodeFact, EndpointReportFact, ExposedServiceFact, LbPoolFact,
+  MasqueradeFact, NamespaceFact, NodeFact, NodeHealthFact, NodeReportFact, PodFact, PodIpPoolFact, PolicyFact, ServiceFact, SliceFact,
 } from './facts.js';
 
 /** Keys: `namespace/name`, or `name`. `policies`: `kind namespace/name`. Reports: by `reportKey`, by node. */
@@ -19,6 +19,8 @@ export interface Tables {
   readonly nodes: Table<NodeFact>;
   /** Nodes as Kubernetes has them, where `nodes` follows from them and from what the operator gives out: IPAM mode `cluster-pool`. */
   readonly bareNodes: Table<NodeFact>;
+  /** Nodes once more: what changes here concerns their routes alone. */
+  readonly nodeHealth: Table<NodeHealthFact>;
   readonly identities: Table<CiliumIdentityFact>;
   readonly endpoints: Table<CiliumEndpointFact>;
   readonly ciliumNodes: Table<CiliumNodeFact>;
@@ -30,6 +32,9 @@ export interface Tables {
   readonly bgpOverrides: Table<BgpOverrideFact>;
   /** By name, of the namespace of BGP's Secrets. */
   readonly bgpSecrets: Table<BgpSecretFact>;
+  /** By node. */
+  readonly bgpDrains: Table<BgpDrainFact>;
+  readonly bgpDrainMarks: Table<BgpDrainMark>;
   /** At most one row. */
   readonly masquerade: Table<MasqueradeFact>;
   readonly cidrGroups: Table<CidrGroupFact>;
@@ -55,6 +60,7 @@ export function emptyTables(): Tables {
     namespaces: Table.empty(),
     nodes: Table.empty<NodeFact>({address: (node) => node.addresses.map(({ip}) => ip)}),
     bareNodes: Table.empty(),
+    nodeHealth: Table.empty(),
     identities: Table.empty<CiliumIdentityFact>({labels: (identity) => [identity.labels.key]}),
     endpoints: Table.empty(),
     ciliumNodes: Table.empty(),
@@ -65,6 +71,8 @@ export function emptyTables(): Tables {
     bgpAdvertisements: Table.empty(),
     bgpOverrides: Table.empty(),
     bgpSecrets: Table.empty(),
+    bgpDrains: Table.empty(),
+    bgpDrainMarks: Table.empty(),
     masquerade: Table.empty(),
     cidrGroups: Table.empty(),
     services: Table.empty(),

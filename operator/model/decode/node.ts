@@ -2,7 +2,7 @@
 
 import {formatPrefix, parseAddress, formatAddress, parsePrefix} from '../../../lib/core/ip.js';
 import type {KubeObject} from '../../watch/feed-types.js';
-import type {NodeFact} from '../facts.js';
+import type {NodeFact, NodeHealthFact} from '../facts.js';
 import {list, record, stringMap, strings, text} from './json.js';
 
 const IPV4_ANNOTATIONS = ['network.cilium.io/ipv4-pod-cidr', 'io.cilium.network.ipv4-pod-cidr'];
@@ -20,6 +20,18 @@ export function decodeNode(object: KubeObject): NodeFact {
     annotations: Object.fromEntries(Object.entries(annotations).filter(([key]) => key.startsWith('cilium.io/') || CIDR_ANNOTATIONS.includes(key))),
     addresses: nodeAddresses(object),
     podCidrs: podCidrs(record(object['spec']), annotations),
+  };
+}
+
+export const DRAIN_ANNOTATION = 'bgp.stentor.io/drain';
+
+/** A node that says nothing of being ready is. */
+export function decodeNodeHealth(object: KubeObject): NodeHealthFact {
+  const conditions = list(record(object['status'])['conditions']).map(record);
+  return {
+    ready: conditions.every(({type, status}) => type !== 'Ready' || status === 'True'),
+    unschedulable: record(object['spec'])['unschedulable'] === true,
+    drain: stringMap(object.metadata.annotations)[DRAIN_ANNOTATION] ?? null,
   };
 }
 
