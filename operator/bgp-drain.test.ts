@@ -33,7 +33,7 @@ function announced({held}: TestAgent): string {
   const speaker = held.get('speaker/speaker');
   if (speaker?.kind !== 'speaker') return 'nothing known';
   return speaker.value.instances.flatMap(({advertisements}) => advertisements.map(({prefix, communities, localPreference}) =>
-    `${prefix}${communities.includes(GRACEFUL_SHUTDOWN) && localPreference === 0 ? ' draining' : ''}`)).join(' ');
+    `${prefix}${communities.includes(GRACEFUL_SHUTDOWN) && localPreference === 1 ? ' draining' : ''}`)).join(' ');
 }
 
 function condition(): string {

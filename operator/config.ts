@@ -1,5 +1,6 @@
 // The operator's options: the only reader of the environment here.
 
+import {ACCEPTED_CONFIG_MAP} from '../lib/domain/bgp-names.js';
 import {loadConfig, type ConfigOf, type ConfigResult, type OptionTable} from '../lib/run/config.js';
 
 const SERVING = 'Serving';
@@ -32,10 +33,12 @@ export const OPTIONS = {
   'icmp-type-zero': {kind: 'string', default: 'exact', values: ['exact', 'any'], group: CLUSTER, help: 'what ICMP type 0 in a policy means: echo replies, or (as in Cilium) every type'},
   'ip-masq-configmap': {kind: 'string', default: 'kube-system/ip-masq-agent', pattern: '^[^/]+/[^/]+$', group: CLUSTER, help: 'NAMESPACE/NAME of the masquerading rules'},
   'bgp-secrets-namespace': {kind: 'string', default: 'kube-system', pattern: '^[^/]+$', group: CLUSTER, help: 'where the Secrets lie that BGP objects name for passwords; only those named are read'},
-  'bgp-drain-cordoned': {kind: 'boolean', default: false, group: CLUSTER, help: 'a cordoned node is drained: its routes are announced with GRACEFUL_SHUTDOWN (RFC 8326) and local preference 0, later withdrawn'},
+  'bgp-drain-cordoned': {kind: 'boolean', default: false, group: CLUSTER, help: 'a cordoned node is drained: its routes are announced with GRACEFUL_SHUTDOWN (RFC 8326) and (iBGP) local preference 1, later withdrawn'},
   'bgp-drain-time': {kind: 'duration', default: '60s', minMs: 0, group: CLUSTER, help: 'how long a drained node announces so before it withdraws'},
   'bgp-drain-withdraw': {kind: 'string', default: 'redundant', values: ['never', 'redundant', 'all'], group: CLUSTER, help: 'what it withdraws then: nothing, what a node that stays announces as well, or everything'},
   'bgp-not-ready': {kind: 'string', default: 'keep', values: ['keep', 'deprefer', 'withdraw'], group: CLUSTER, help: 'routes of a node that is not ready: as they are, with GRACEFUL_SHUTDOWN, or drained (what no other node announces stays)'},
+  'bgp-max-withdraw': {kind: 'string', default: '', pattern: '^(\\d{1,2}(\\.\\d+)?%)?$', group: CLUSTER, help: 'a change of BGP objects that would withdraw a larger share of all paths, such as 20%, waits until somebody confirms it; empty: none does'},
+  'bgp-accepted-configmap': {kind: 'string', default: ACCEPTED_CONFIG_MAP, pattern: '^[^/]+/[^/]+$', group: CLUSTER, help: 'NAMESPACE/NAME of the ConfigMap that remembers, for that, what was let through'},
   'default-lb-service-ipam': {kind: 'string', default: 'lbipam', values: ['lbipam', 'nodeipam', 'none'], group: CLUSTER, help: 'who gives addresses to LoadBalancer Services without a class; only lbipam is ours'},
   'install-crds': {kind: 'boolean', default: true, group: CLUSTER, help: 'create and upgrade the CustomResourceDefinitions'},
   listen: {kind: 'string', default: '0.0.0.0:4240', pattern: ':\\d+$', group: SERVING, help: 'gRPC for agents'},

@@ -39,7 +39,7 @@ export function debugView(parts: DebugParts, path: string): unknown {
       return {problems, ...Object.fromEntries(Object.entries({identities, nodes, endpoints, services, policyStatuses, events}).map(([key, map]) => [key, Object.fromEntries(sortedEntries<unknown>(map))]))};
     }
     case 'bgp':
-      return {findings: engine.compiler.speakers.findings()};
+      return {findings: engine.compiler.speakers.findings(), drains: Object.fromEntries(sortedEntries(engine.tables.bgpDrains)), guard: engine.compiler.speakers.guard?.state ?? null};
     case 'feed':
       return parts.source.feedStatus();
     default:

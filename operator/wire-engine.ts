@@ -17,13 +17,13 @@ import {Enforcement, type NodeProgress} from './compile/enforcement.js';
 import {Compiler, objectsConcerned, type CompileOptions} from './compile/graph.js';
 import {PodCidrs} from './compile/pod-cidrs.js';
 import type {DesiredStore} from './desired/store.js';
-import type {EndpointReportFact} from './model/facts.js';
 import {applyBatch, applyRows, emptyTables, podOfReport, reportKey, type Applied, type ChangedKeys, type Decoders, type TableName, type Tables} from './model/tables.js';
 import type {SessionEvents} from './stream/server.js';
 import type {NodeSession} from './stream/session.js';
 import type {SpanAck} from './stream/encode.js';
 import type {Batch} from './watch/feed-types.js';
 import {DrainClock} from './wire-drains.js';
+import {forgetEnded, goneRow} from './wire-reports.js';
 
 export interface EngineOptions {
   readonly compile: CompileOptions;
@@ -166,7 +166,7 @@ export class Engine implements SessionEvents {
   }
 
   onBatch(batch: Batch): void {
-    const applied = this.#forgetEnded(applyBatch(this.#tables, batch, this.#options.decoders));
+    const applied = forgetEnded(applyBatch(this.#tables, batch, this.#options.decoders));
     const first = batch.inSync && !this.#inSync;
     if (first) this.#inSync = true;
     this.#take(this.#inSync ? this.#drains.follow(applied, first) : applied, batch.receivedAtMs);
@@ -190,10 +190,19 @@ export class Engine implements SessionEvents {
     this.#lost.clear();
     if (this.#inSync) this.#take({tables: this.#tables, changed: {}}, this.#parts.clock.monotonicMs());
     if (leading && this.#inSync) {
+      this.#readoptBgp();
       this.#cluster.adoptAddresses(this.#tables);
       this.#publish();
     }
     this.#settle();
+  }
+
+  /** What the replica before has let through it has written. */
+  #readoptBgp(): void {
+    const {guard} = this.compiler.speakers;
+    if (guard === null) return;
+    guard.forget();
+    this.#take({tables: this.#tables, changed: {bgpAccepted: new Set()}}, this.#parts.clock.monotonicMs());
   }
 
   #settle(): void {
@@ -278,14 +287,7 @@ export class Engine implements SessionEvents {
     const restored = [...pods.keysBy('node', node)].filter((pod) => objects.has(pod));
     const gone = [...new Set([...reported, ...restored])].filter((pod) => !endpoints.has(pod));
     if (gone.length === 0) return;
-    this.#take(applyRows(this.#tables, 'endpointReports', gone.map((pod) => [reportKey(node, pod), this.#goneRow(node, pod)])), this.#parts.clock.monotonicMs());
-  }
-
-  /** As long as a pod is there its CiliumEndpoint may be, too: the row says that the endpoint is not. Without a pod there is nothing to say. */
-  #goneRow(node: string, pod: string): EndpointReportFact | null {
-    const fact = this.#tables.pods.get(pod);
-    if (fact === undefined) return null;
-    return {node, namespace: fact.namespace, name: fact.name, uid: fact.uid, endpointId: 0, addresses: [], containerId: '', state: 'disconnected'};
+    this.#take(applyRows(this.#tables, 'endpointReports', gone.map((pod) => [reportKey(node, pod), goneRow(this.#tables, node, pod)])), this.#parts.clock.monotonicMs());
   }
 
   onRefused(refusal: {readonly code: string; readonly message: string; readonly node: string | null; readonly peer: string}): void {
@@ -325,16 +327,6 @@ export class Engine implements SessionEvents {
     const {policies} = changed;
     if (policies === undefined) return;
     this.#after(PENDING_SILENT_MS, () => this.#publishStatuses(this.enforcement.announce(policies, this.#tables, revision)));
-  }
-
-  /** Drops what is kept of endpoints that are gone when their pods are gone, too. */
-  #forgetEnded(applied: Applied): Applied {
-    const gone = [...applied.changed.pods ?? []].filter((key) => !applied.tables.pods.has(key))
-      .flatMap((key) => [...applied.tables.endpointReports.keysBy('pod', key)])
-      .filter((key) => applied.tables.endpointReports.get(key)?.state === 'disconnected');
-    if (gone.length === 0) return applied;
-    const {tables, changed} = applyRows(applied.tables, 'endpointReports', gone.map((key) => [key, null]));
-    return {tables, changed: {...applied.changed, ...changed}};
   }
 
   #collect(changed: ChangedKeys): null {
@@ -456,7 +448,7 @@ export class Engine implements SessionEvents {
   }
 
   #takeBgpStatus(): void {
-    this.#cluster.bgp(bgpStatus({tables: this.#tables, speakers: this.compiler.speakers.all, reportOf: (node) => this.#bgpReportOf(node)}));
+    this.#cluster.bgp(bgpStatus({tables: this.#tables, speakers: this.compiler.speakers.all, guard: this.compiler.speakers.guard?.state, reportOf: (node) => this.#bgpReportOf(node)}));
   }
 
   #bgpReportOf(node: string): BgpNodeReport | undefined {
@@ -478,7 +470,7 @@ export class Engine implements SessionEvents {
     const next = this.#cluster.state;
     const last = this.#published;
     if (last !== null && next.identities === last.identities && next.nodes === last.nodes && next.endpoints === last.endpoints
-      && next.services === last.services && next.bgpNodeConfigs === last.bgpNodeConfigs
+      && next.services === last.services && next.bgpNodeConfigs === last.bgpNodeConfigs && next.bgpAccepted === last.bgpAccepted
       && next.policyStatuses === last.policyStatuses && next.events === last.events) return;
     this.#published = next;
     this.#parts.onClusterState(next);

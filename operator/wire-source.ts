@@ -65,8 +65,13 @@ export function masqueradeConfigMap(config: OperatorConfig): KindOptions['ipMasq
   return namespacedName(config['ip-masq-configmap']);
 }
 
+/** null: a change may withdraw what it will, and nothing has to be remembered. */
+export function acceptedConfigMap(config: OperatorConfig): KindOptions['bgpAcceptedConfigMap'] {
+  return config['bgp-max-withdraw'] === '' ? null : namespacedName(config['bgp-accepted-configmap']);
+}
+
 export function kindOptions(config: OperatorConfig): KindOptions {
-  return {ipMasqConfigMap: masqueradeConfigMap(config), bgpSecretsNamespace: config['bgp-secrets-namespace']};
+  return {ipMasqConfigMap: masqueradeConfigMap(config), bgpAcceptedConfigMap: acceptedConfigMap(config), bgpSecretsNamespace: config['bgp-secrets-namespace']};
 }
 
 function namespacedName(text: string): {readonly namespace: string; readonly name: string} {
@@ -93,7 +98,7 @@ async function fileSource(config: OperatorConfig, parts: SourceParts): Promise<C
     if (kind !== undefined) feed?.written(kind, key, object);
   };
   const target = output === null ? null : new FileTarget({dir: output}, {onWritten});
-  const applier = target === null ? null : createApplier(parts, target);
+  const applier = target === null ? null : createApplier(config, parts, target);
   return {
     applier,
     loadCa: null,
@@ -121,7 +126,7 @@ async function kubeSource(config: OperatorConfig, parts: SourceParts): Promise<C
   const {clock, log} = parts;
   const connection = await loadKubeConfig({kubeconfig: config.kubeconfig === '' ? null : config.kubeconfig});
   const client = new KubeClient({}, {connection, clock, onCall: parts.onApiCall});
-  const applier = createApplier(parts, new KubeTarget({}, {client, clock}));
+  const applier = createApplier(config, parts, new KubeTarget({}, {client, clock}));
   let feed: Feed | null = null;
   const lead = (leading: boolean, leader: string): void => {
     log.info(leading ? 'leading' : 'standby', {leader});
@@ -194,8 +199,8 @@ function networkNamespace(): string {
   }
 }
 
-function createApplier(parts: SourceParts, target: FileTarget | KubeTarget): ClusterApplier {
-  return new ClusterApplier({instance: hostname()}, {target, clock: parts.clock, log: parts.log, onWrite: parts.onWrite, onServiceSettled: parts.onServiceSettled});
+function createApplier(config: OperatorConfig, parts: SourceParts, target: FileTarget | KubeTarget): ClusterApplier {
+  return new ClusterApplier({instance: hostname(), bgpAcceptedKey: config['bgp-accepted-configmap']}, {target, clock: parts.clock, log: parts.log, onWrite: parts.onWrite, onServiceSettled: parts.onServiceSettled});
 }
 
 function applierPart(applier: ClusterApplier, parts: SourceParts): Part {

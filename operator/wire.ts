@@ -24,7 +24,7 @@ import {StreamServer} from './stream/server.js';
 import {addCertificateParts, wireCertificates} from './wire-certificates.js';
 import {debugView} from './wire-debug.js';
 import {Engine, type EngineObserver} from './wire-engine.js';
-import {createSource, masqueradeConfigMap, type ClusterSource} from './wire-source.js';
+import {acceptedConfigMap, createSource, masqueradeConfigMap, type ClusterSource} from './wire-source.js';
 
 /** Of package.json, which lies two folders above the compiled file. */
 export const VERSION = (JSON.parse(readFileSync(join(import.meta.dirname, '../../package.json'), 'utf8')) as {readonly version: string}).version;
@@ -34,7 +34,7 @@ export function compileOptions(config: OperatorConfig): CompileOptions {
     clusterName: config['cluster-name'], routingMode: config['routing-mode'], tunnelPort: config['tunnel-port'],
     ipv4NativeRoutingCidr: config['ipv4-native-routing-cidr'] === '' ? null : config['ipv4-native-routing-cidr'],
     enableIPv4Masquerade: config['enable-ipv4-masquerade'], ...ipv6Options(config), enforcement: config['enable-policy'], allowLocalhost: config['allow-localhost'] !== 'policy',
-    labelFilter: labelFilterOf(config),
+    labelFilter: labelFilterOf(config), bgpMaxWithdraw: config['bgp-max-withdraw'] === '' ? null : Number(config['bgp-max-withdraw'].replace('%', '')) / 100,
   };
 }
 
@@ -59,9 +59,10 @@ function ipv6Options(config: OperatorConfig): Pick<CompileOptions, 'ipv6'> {
 }
 
 export function decoderOptions(config: OperatorConfig): DecoderOptions {
+  const accepted = acceptedConfigMap(config);
   return {
     clusterName: config['cluster-name'], masquerade: masqueradeConfigMap(config), invalidPolicy: config['invalid-policy'], icmpTypeZero: config['icmp-type-zero'],
-    ipv6: config['enable-ipv6'], ipam: config.ipam,
+    ipv6: config['enable-ipv6'], ipam: config.ipam, ...(accepted === null ? {} : {bgpAccepted: accepted}),
   };
 }
 

@@ -5,7 +5,10 @@ import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {afterAll, describe, expect, test} from '@jest/globals';
 import {stringify} from 'yaml';
+import type {KubeObject} from '../../lib/kube/object.js';
 import {stentorctl} from '../policy/testing/run.js';
+import {waitingChanges} from './confirm.js';
+import {drainStateOf, isDone} from './drain.js';
 import {clusterPeersOf} from './peers.js';
 import {routePoliciesOf} from './policies.js';
 
@@ -154,6 +157,34 @@ test('the peers of all nodes, from what the operator writes', () => {
   expect(clusterPeersOf({metadata: {name: 'a'}, status: {bgpInstances: [{name: 'main', localASN: 65000, peers: [
     {name: 'leaf', peerAddress: '10.1.5.1', peerASN: 65001, peeringState: 'active', reason: 'connection refused'}]}]}})).toEqual([{
     node: 'a', instance: 'main', localAsn: 65000, name: 'leaf', address: '10.1.5.1', peerAsn: 65001, session: 'active', establishedTime: '', reason: 'connection refused', families: []}]);
+});
+
+describe('drain and confirm', () => {
+  const node = (annotations: Readonly<Record<string, string>>, spec: object = {}): KubeObject => ({metadata: {name: 'a', annotations}, spec});
+  const config = (...conditions: readonly object[]): KubeObject => ({metadata: {name: 'a'}, spec: {}, status: {conditions}});
+
+  test('how a drain stands, and when it is done', () => {
+    const draining = (reason: string, message: string): object => ({type: 'stentor.io/Draining', status: reason === 'NotDraining' ? 'False' : 'True', reason, message, lastTransitionTime: '2026-01-01T00:00:00Z'});
+    const shutdown = drainStateOf(node({'bgp.stentor.io/drain': 'never'}, {unschedulable: true}), config(draining('GracefulShutdown', 'asked for: x')));
+    expect(shutdown).toEqual({node: 'a', state: 'GracefulShutdown', since: '2026-01-01T00:00:00Z', annotation: 'never', cordoned: true, message: 'asked for: x'});
+    expect([isDone(shutdown, false), isDone({...shutdown, annotation: 'all'}, false), isDone({...shutdown, state: 'Withdrawn'}, false)]).toEqual([true, false, true]);
+    expect([isDone(shutdown, true), isDone({...shutdown, message: 'the node is cordoned: x'}, true), isDone({...shutdown, state: 'NotDraining', message: ''}, true)]).toEqual([false, true, true]);
+    expect(drainStateOf(node({}), undefined)).toMatchObject({state: '', since: '', annotation: null, cordoned: false});
+  });
+
+  test('wrong words are refused before anything is asked', () => {
+    for (const words of [['--undo'], ['a', '--undo', '--withdraw', 'all'], ['a', '--withdraw', 'some'], ['a', '--wait', 'long'], ['--wait']]) {
+      expect(stentorctl(['bgp', 'drain', ...words, '--kubeconfig', '/nowhere'])).toMatchObject({code: 2});
+    }
+    expect(stentorctl(['bgp', 'confirm', '--change', 'x', '--kubeconfig', '/nowhere'])).toMatchObject({code: 2});
+    expect(stentorctl(['bgp', 'drain', 'a', '--kubeconfig', '/nowhere'])).toMatchObject({code: 3});
+  });
+
+  test('what waits, with what its nodes say of it', () => {
+    const record: KubeObject = {metadata: {name: 'x'}, data: {waiting: JSON.stringify([{id: 'CiliumBGPClusterConfig/c', hash: 'abc', gone: true}])}};
+    expect(waitingChanges(record, ['CiliumBGPClusterConfig/c: why --change abc'])).toEqual([{object: 'CiliumBGPClusterConfig/c', change: 'abc', gone: true, message: 'CiliumBGPClusterConfig/c: why --change abc'}]);
+    expect(waitingChanges(null, [])).toEqual([]);
+  });
 });
 
 test('route policies in Cilium’s words', () => {

@@ -1,13 +1,12 @@
 // bgp drain: has the routes of a node announced with GRACEFUL_SHUTDOWN and withdrawn later, or takes that back; and which nodes are drained.
 
 import {compareStrings} from '../../lib/core/order.js';
+import {DRAIN_ANNOTATION, DRAINING} from '../../lib/domain/bgp-names.js';
 import type {KubeClient} from '../../lib/kube/client.js';
 import {isRecord, type KubeObject} from '../../lib/kube/object.js';
 import {collectionPath, objectPath, RESOURCES} from '../../lib/kube/resources.js';
 import {parseDuration} from '../../lib/run/config.js';
 import {realClock} from '../../lib/run/clock.js';
-import {DRAINING} from '../../operator/model/decode/bgp-drain-mark.js';
-import {DRAIN_ANNOTATION} from '../../operator/model/decode/node.js';
 import {withCluster} from '../cluster.js';
 import type {Verb, VerbContext} from '../context.js';
 import {CliError, EXIT, usage, type ExitCode} from '../errors.js';

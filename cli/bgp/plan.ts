@@ -4,6 +4,7 @@ import {canonicalJson, compareStrings} from '../../lib/core/order.js';
 import type {BgpInstance, BgpPeer, PathAttributes} from '../../lib/domain/bgp.js';
 import {peerPaths} from '../../lib/domain/bgp-advertisements.js';
 import type {CompiledSpeaker} from '../../operator/compile/bgp.js';
+import {isHeld} from '../../operator/compile/bgp-withdrawals.js';
 import type {Verb} from '../context.js';
 import {EXIT, usage} from '../errors.js';
 import {printValue} from '../output.js';
@@ -87,13 +88,11 @@ export function planOf(before: ReadonlyMap<string, CompiledSpeaker>, after: Read
   let paths = 0;
   for (const node of [...new Set([...before.keys(), ...after.keys()])].sort(compareStrings)) {
     const [old, now] = [before.get(node)?.speaker, after.get(node)?.speaker];
-    const holds = now?.holds ?? [];
     const names = new Set([...old?.instances ?? [], ...now?.instances ?? []].map(({name}) => name));
     for (const name of [...names].sort(compareStrings)) {
       const [a, b] = [old, now].map((speaker) => speaker?.instances.find((instance) => instance.name === name));
       paths += a === undefined ? 0 : peerPaths(a).length;
-      const isHeld = (peer: string): boolean => holds.some((hold) => (hold.instance === null || hold.instance === name) && (hold.peer === null || hold.peer === peer));
-      changes.push(...instanceChanges(a, b).filter(({peer}) => !isHeld(peer)).map((change) => ({node, instance: name, ...change})));
+      changes.push(...instanceChanges(a, b).filter(({peer}) => !isHeld(now?.holds, name, peer)).map((change) => ({node, instance: name, ...change})));
     }
   }
   return {changes, paths, withdrawn: changes.filter(({change}) => change === 'withdraw').length};

@@ -1,5 +1,6 @@
 // The BGP verbs: of the node at hand, of the cluster, or of manifests.
 
+import {ACCEPTED_CONFIG_MAP} from '../../lib/domain/bgp-names.js';
 import type {VerbSpec} from '../context.js';
 
 const INPUT = ['--input <path...>', 'manifests: files, folders, - (default: the cluster)'] as const;
@@ -55,6 +56,13 @@ export const BGP_VERBS: readonly VerbSpec[] = [
     ],
     examples: ['stentorctl bgp drain', 'stentorctl bgp drain node1 --wait', 'stentorctl bgp drain node1 --undo --wait 10s', 'stentorctl bgp drain node1 --withdraw all'],
     load: async () => (await import('./drain.js')).drain,
+  },
+  {
+    path: 'bgp confirm', summary: 'changes that wait because they would withdraw too much, or that one of them is meant; exit code 1 when some wait',
+    args: [['[object]', 'such as CiliumBGPClusterConfig/rack0']],
+    options: [['--change <hash>', 'which change of it is meant'], ['--configmap <namespace/name>', `what the operator remembers it in (default: ${ACCEPTED_CONFIG_MAP})`]],
+    examples: ['stentorctl bgp confirm', 'stentorctl bgp confirm CiliumBGPClusterConfig/rack0 --change 0123456789ab'],
+    load: async () => (await import('./confirm.js')).confirm,
   },
   {
     path: 'bgp convert', summary: 'CiliumBGPPeeringPolicies as BGPv2 kinds, with the proof that the speakers of all nodes are equal; exit code 1 without it', args: [PATHS],

@@ -28,6 +28,7 @@ export interface LabOptions {
   readonly routingMode: RoutingMode;
   /** Dual stack; without an API server, where the lab itself gives out PodCIDRs, the last node has IPv6 alone. */
   readonly ipv6?: boolean;
+  readonly operatorFlags?: readonly string[];
 }
 
 export interface LabPod extends Place {
@@ -193,7 +194,7 @@ export class Lab {
 
   #newStentor(routingMode: RoutingMode): Stentor {
     return new Stentor({
-      routingMode, ipv6: this.options.ipv6 === true, kubeconfig: this.controlPlane === null ? null : this.run.file('kubernetes', 'operator.kubeconfig'), input: this.inputFolder, output: this.outputFolder,
+      routingMode, ipv6: this.options.ipv6 === true, operatorFlags: this.options.operatorFlags ?? [], kubeconfig: this.controlPlane === null ? null : this.run.file('kubernetes', 'operator.kubeconfig'), input: this.inputFolder, output: this.outputFolder,
     }, {run: this.run, ctl: this.fabric.ctl, nodes: this.fabric.nodes});
   }
 

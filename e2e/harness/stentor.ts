@@ -16,6 +16,8 @@ export type RoutingMode = 'native' | 'tunnel';
 export interface StentorOptions {
   readonly routingMode: RoutingMode;
   readonly ipv6: boolean;
+  /** Options of the operator besides those that every lab has. */
+  readonly operatorFlags?: readonly string[];
   /** Null: the operator reads `input` instead of an API server. */
   readonly kubeconfig: string | null;
   readonly input: string;
@@ -87,7 +89,7 @@ export class Stentor {
       name: 'operator', netns: ctl.path, logFile: run.log('operator'),
       command: [NODE, PROGRAMS.operator, ...source, '--listen', `${API_ADDRESS}:${OPERATOR_PORT}`, '--http-listen', this.operatorHttp, '--ca-dir', this.#caDir,
         '--server-names', OPERATOR_NAME, '--routing-mode', this.options.routingMode, '--ipv4-native-routing-cidr', '10.0.0.0/8', '--cluster-name', 'cilium-bgp',
-        ...(this.options.ipv6 ? ['--enable-ipv6', 'true', '--ipv6-native-routing-cidr', NATIVE6] : [])],
+        ...(this.options.ipv6 ? ['--enable-ipv6', 'true', '--ipv6-native-routing-cidr', NATIVE6] : []), ...this.options.operatorFlags ?? []],
     });
     recordProcess(run, this.#operator.pid, 'operator');
     await this.#answers(this.#operator, 'the operator is ready', 30_000, () => getText(this.operatorHttp, '/readyz'));

@@ -70,6 +70,15 @@ export interface DesiredBgpNodeConfig {
   readonly conditions: readonly Condition[];
 }
 
+/** What was let through of BGP objects, and which changes wait: a ConfigMap keeps it. */
+export interface DesiredBgpAccepted {
+  readonly record: {
+    /** By `kind/name`. */
+    readonly manifests: ReadonlyMap<string, object>;
+    readonly held: readonly {readonly id: string; readonly hash: string; readonly gone: boolean}[];
+  };
+}
+
 export interface ClusterState {
   /** By number in decimal. What is missing here and marked ours is deleted after a delay. */
   readonly identities: ReadonlyMap<string, DesiredIdentity>;
@@ -80,6 +89,7 @@ export interface ClusterState {
   readonly services: ReadonlyMap<string, DesiredServiceStatus>;
   /** By node. */
   readonly bgpNodeConfigs?: ReadonlyMap<string, DesiredBgpNodeConfig>;
+  readonly bgpAccepted?: DesiredBgpAccepted;
   /** By uid. */
   readonly policyStatuses: ReadonlyMap<string, DesiredPolicyStatus>;
   /** By uid + reason + message. */

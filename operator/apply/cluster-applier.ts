@@ -8,6 +8,7 @@ import {isKubeError} from '../../lib/kube/errors.js';
 import type {KubeObject} from '../../lib/kube/object.js';
 import type {Clock} from '../../lib/run/clock.js';
 import {errorFields, type Log} from '../../lib/run/log.js';
+import {planBgpAccepted} from './bgp-accepted.js';
 import {planBgpNodeConfig, planBgpNodeStatus} from './bgp-node-config.js';
 import {planEndpoint} from './endpoints.js';
 import {planEvent} from './events.js';
@@ -25,6 +26,8 @@ export interface ClusterApplierOptions {
   readonly instance: string;
   /** How long an identity that nobody uses is kept. */
   readonly identityDelayMs?: number;
+  /** `namespace/name` of the ConfigMap with what was let through of BGP objects. */
+  readonly bgpAcceptedKey?: string;
   readonly concurrency?: number;
 }
 
@@ -68,7 +71,7 @@ export class ClusterApplier {
   #failed: ((error: InvariantError) => void) | null = null;
 
   constructor(options: ClusterApplierOptions, parts: ClusterApplierParts) {
-    this.#options = {identityDelayMs: 30 * 60_000, concurrency: 16, ...options};
+    this.#options = {identityDelayMs: 30 * 60_000, concurrency: 16, bgpAcceptedKey: '', ...options};
     this.#parts = parts;
     this.#writer = new KeyedWriter({concurrency: this.#options.concurrency, backoff: {baseMs: 50, maxMs: 30_000}}, {
       clock: parts.clock,
@@ -107,6 +110,7 @@ export class ClusterApplier {
     const [configsBefore, configs] = [before.bgpNodeConfigs ?? NO_NODE_CONFIGS, state.bgpNodeConfigs ?? NO_NODE_CONFIGS];
     this.#markDifferent('CiliumBGPNodeConfig', configsBefore, configs);
     this.#markDifferent('bgp-status', configsBefore, configs);
+    if (before.bgpAccepted !== state.bgpAccepted) this.#writer.mark(`ConfigMap/${this.#options.bgpAcceptedKey}`);
     this.#markDifferent('status', before.policyStatuses, state.policyStatuses);
     this.#countEvents(before, state);
     if (this.#hasState) return;
@@ -194,6 +198,7 @@ export class ClusterApplier {
       case 'CiliumEndpoint': return planEndpoint(this.#state.endpoints.get(key), this.#observed.get(kind, key));
       case 'Service': return this.#planService(key);
       case 'CiliumBGPNodeConfig': return planBgpNodeConfig(this.#state.bgpNodeConfigs?.get(key), this.#observed.get(kind, key));
+      case 'ConfigMap': return key === this.#options.bgpAcceptedKey ? planBgpAccepted(this.#state.bgpAccepted, this.#observed.get(kind, key), key) : NOTHING;
       case 'bgp-status': return planBgpNodeStatus(this.#state.bgpNodeConfigs?.get(key), this.#observed.get('CiliumBGPNodeConfig', key), this.#wholeSeconds());
       case 'status': {
         const desired = this.#state.policyStatuses.get(key);

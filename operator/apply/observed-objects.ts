@@ -14,7 +14,7 @@ const KEPT: Readonly<Record<string, readonly string[]>> = {
   CiliumIdentity: ['security-labels'], CiliumNode: ['spec', 'status'], CiliumEndpoint: ['status'],
   CiliumNetworkPolicy: ['status'], CiliumClusterwideNetworkPolicy: ['status'], CiliumBGPPeeringPolicy: ['status'],
   CiliumLoadBalancerIPPool: ['status'], Service: ['status'],
-  CiliumBGPClusterConfig: ['status'], CiliumBGPPeerConfig: ['status'], CiliumBGPNodeConfig: ['spec', 'status'],
+  CiliumBGPClusterConfig: ['status'], CiliumBGPPeerConfig: ['status'], CiliumBGPNodeConfig: ['spec', 'status'], ConfigMap: ['data'],
 };
 
 export class ObservedObjects {

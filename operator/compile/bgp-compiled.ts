@@ -10,6 +10,8 @@ import {ServiceRoutes} from './service-routes.js';
 const OF_ALL: readonly TableName[] = ['bgpPolicies', 'bgpClusterConfigs', 'bgpPeerConfigs', 'bgpAdvertisements', 'bgpSecrets'];
 const OF_ONE: readonly TableName[] = ['nodes', 'bgpOverrides'];
 
+const READ: readonly TableName[] = [...OF_ALL, ...OF_ONE, 'exposedServices', 'backends', 'lbPools', 'podIpPools', 'ciliumNodes'];
+
 export class CompiledSpeakers {
   readonly #all = new Map<string, CompiledSpeaker>();
   readonly #routes = new ServiceRoutes();
@@ -18,7 +20,9 @@ export class CompiledSpeakers {
   /** Of tables that nothing is known of yet. */
   static of(tables: Tables): CompiledSpeakers {
     const compiled = new CompiledSpeakers();
-    compiled.update(tables, Object.fromEntries(Object.entries(tables).map(([name, rows]) => [name, new Set(rows.keys())])));
+    const changed: Partial<Record<TableName, ReadonlySet<string>>> = {};
+    for (const name of READ) changed[name] = new Set(tables[name].keys());
+    compiled.update(tables, changed);
     return compiled;
   }
 

@@ -29,7 +29,7 @@ const node = (name: string, {cordoned, ready, drain}: NodeState): KubeObject => 
   status: {addresses: [{type: 'InternalIP', address: '10.1.5.10'}], ...(ready === undefined ? {} : {conditions: [{type: 'Ready', status: ready}]})},
 });
 const POLICY: KubeObject = {metadata: {name: 'p', uid: 'p'}, spec: {virtualRouters: [{
-  localASN: 65005, exportPodCIDR: true, serviceSelector: {}, neighbors: [{peerAddress: '10.1.5.1/24', peerASN: 65005}, {peerAddress: '10.1.6.1/24', peerASN: 65006}]}]}};
+  localASN: 65005, exportPodCIDR: true, serviceSelector: {}, neighbors: [{peerAddress: '10.1.5.1/24', peerASN: 65005}, {peerAddress: '10.1.6.1/24', peerASN: 65005}]}]}};
 const VIP: KubeObject = {metadata: {name: 's', namespace: 'd', uid: 's'}, spec: {type: 'LoadBalancer'}, status: {loadBalancer: {ingress: [{ip: '10.20.0.1'}]}}};
 
 function tablesOf(cluster: Cluster): Tables {
@@ -55,7 +55,7 @@ function announced(cluster: Cluster, options: Partial<DrainOptions>, ageMs: numb
 }
 
 function text({prefix, communities, localPreference}: Advertisement): string {
-  const draining = communities.includes(GRACEFUL_SHUTDOWN) && localPreference === 0;
+  const draining = communities.includes(GRACEFUL_SHUTDOWN) && localPreference === 1;
   return `${prefix}${draining ? ' draining' : ''}`;
 }
 
@@ -148,6 +148,15 @@ describe('properties', () => {
       const fresh = announced(cluster, {timeMs: 0, cordoned: true, notReady: 'withdraw'}, 0);
       expect(Object.fromEntries(NAMES.map((name) => [name, (speakers.all.get(name)?.speaker.instances ?? []).flatMap(({advertisements}) => advertisements.map(text))]))).toEqual(fresh);
     }));
+  });
+
+  test('a peer of another AS is told the community, and no other local preference', () => {
+    const [speaker] = [CompiledSpeakers.of(tablesOf(STAYS)).all.get('a')?.speaker].flatMap((one) => one ?? []);
+    const mixed: Speaker = {source: null, instances: (speaker?.instances ?? []).map((instance) => ({...instance, peers: instance.peers.map((peer, i) => ({...peer, asn: 65005 + i}))}))};
+    const drained = drainedSpeaker(mixed, {cause: 'cordoned', withdraw: 'never', sinceMs: 0, timeMs: 0, withdrawn: false}, () => true);
+    expect(drained.instances[0]?.advertisements.map(({prefix, peers, communities, localPreference}) => [prefix, peers, communities, localPreference])).toEqual([VIP_PREFIX, '10.98.0.0/24'].flatMap((prefix) => [
+      [prefix, ['10.1.5.1'], [GRACEFUL_SHUTDOWN], 1], [prefix, ['10.1.6.1'], [GRACEFUL_SHUTDOWN], null],
+    ]));
   });
 
   test('what a peer is told apart stays apart, and other attributes are not lost', () => {

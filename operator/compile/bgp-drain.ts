@@ -1,9 +1,10 @@
 // Nodes that are about to go: which ones, since when, and what that makes of their routes. First every route is announced with the community
-// GRACEFUL_SHUTDOWN (RFC 8326) and the least local preference, so that routers go elsewhere while it still works; later it is withdrawn.
+// GRACEFUL_SHUTDOWN (RFC 8326) and (to iBGP peers) the least local preference, so that routers go elsewhere while it still works; later it is withdrawn.
 
 import {compareStrings} from '../../lib/core/order.js';
 import type {RowChange} from '../../lib/core/table.js';
-import type {Advertisement, Speaker} from '../../lib/domain/bgp.js';
+import type {Advertisement, BgpInstance, PathAttributes, Speaker} from '../../lib/domain/bgp.js';
+import {groupAdvertisements, peerPaths} from '../../lib/domain/bgp-advertisements.js';
 import type {BgpDrainFact, DrainWithdraw, NodeHealthFact} from '../model/facts.js';
 import type {Tables} from '../model/tables.js';
 
@@ -20,8 +21,8 @@ export interface DrainOptions {
 export const BY_ANNOTATION: DrainOptions = {cordoned: false, notReady: 'keep', timeMs: 60_000, withdraw: 'redundant'};
 /** RFC 8326: 65535:0. */
 export const GRACEFUL_SHUTDOWN = 0xffff0000;
-/** RFC 8326, 4.1: for those that do not know the community. eBGP peers are not told a local preference. */
-const DRAINING_PREFERENCE = 0;
+/** For iBGP peers that do not know the community. The least that GoBGP's policies can set. */
+const DRAINING_PREFERENCE = 1;
 const WITHDRAW: readonly DrainWithdraw[] = ['never', 'redundant', 'all'];
 
 type DrainRow = RowChange<BgpDrainFact>;
@@ -71,12 +72,19 @@ function drainOf({drain, unschedulable, ready}: NodeHealthFact, options: DrainOp
 /** `announcedElsewhere`: by a node that stays. A route that nobody else has is never withdrawn, unless all are to be. */
 export function drainedSpeaker(speaker: Speaker, drain: BgpDrainFact, announcedElsewhere: (prefix: string) => boolean): Speaker {
   const stays = ({prefix}: Advertisement): boolean => !drain.withdrawn || (drain.withdraw === 'redundant' && !announcedElsewhere(prefix));
-  return {...speaker, instances: speaker.instances.map((instance) => ({...instance, advertisements: instance.advertisements.filter(stays).map(shutDown)}))};
+  return {...speaker, instances: speaker.instances.map((instance) => ({...instance, advertisements: shutDown({...instance, advertisements: instance.advertisements.filter(stays)})}))};
 }
 
-function shutDown(advertisement: Advertisement): Advertisement {
-  const communities = [...new Set([...advertisement.communities, GRACEFUL_SHUTDOWN])].sort((a, b) => a - b);
-  return {...advertisement, communities, localPreference: DRAINING_PREFERENCE};
+/** A local preference is nothing to a peer of another AS. */
+function shutDown(instance: BgpInstance): readonly Advertisement[] {
+  const {asn, peers, advertisements} = instance;
+  const draining = (attributes: PathAttributes, isInternal: boolean): PathAttributes => ({
+    ...attributes, communities: [...new Set([...attributes.communities, GRACEFUL_SHUTDOWN])].sort((a, b) => a - b),
+    localPreference: isInternal ? DRAINING_PREFERENCE : attributes.localPreference,
+  });
+  const internal = new Set(peers.filter((peer) => peer.asn === asn).map(({address}) => address));
+  if (internal.size === 0 || internal.size === peers.length) return advertisements.map((one) => ({...one, ...draining(one, internal.size > 0)}));
+  return groupAdvertisements(peerPaths(instance).map((path) => ({...path, attributes: draining(path.attributes, internal.has(path.peer))})), peers);
 }
 
 /** Whether one of the speakers announces a prefix. Their lists are sorted, and long: few of a node's prefixes are looked for in them. */

@@ -13,7 +13,7 @@ export interface BgpFinding {
   readonly object: ObjectRef;
   readonly apiVersion: string;
   readonly reason:
-    | 'BGPPolicyConflict' | 'BGPPolicyHeld' | 'BGPRouterInvalid' | 'BGPPeerHeld' | 'BGPPeerInvalid' | 'BGPSecretMissing' | 'BGPAnnotationInvalid' | 'BGPBfdRefused';
+    | 'BGPPolicyConflict' | 'BGPPolicyHeld' | 'BGPRouterInvalid' | 'BGPPeerHeld' | 'BGPPeerInvalid' | 'BGPSecretMissing' | 'BGPAnnotationInvalid' | 'BGPBfdRefused' | 'BGPWithdrawalHeld';
   readonly message: string;
 }
 

@@ -1,4 +1,5 @@
-// The speaker that each node is told: what was compiled of the tables, and of nodes that are drained what is left of it.
+// The speaker that each node is told: what was compiled of the tables; what a change that waits would withdraw; and of nodes that are drained
+// what is left of that.
 
 import {deepEqual} from '../../lib/core/equal.js';
 import {resource} from '../../lib/desired/diff.js';
@@ -7,6 +8,7 @@ import type {ChangedKeys, Tables} from '../model/tables.js';
 import {NO_SPEAKER, type CompiledSpeaker} from './bgp.js';
 import {CompiledSpeakers} from './bgp-compiled.js';
 import {announces, drainedSpeaker} from './bgp-drain.js';
+import {WithdrawGuard} from './bgp-guard.js';
 import type {BgpFinding} from './bgp-plan.js';
 
 const KEY = 'speaker';
@@ -14,11 +16,23 @@ const NO_RESOURCE = resource('speaker', KEY, NO_SPEAKER);
 
 export class Speakers {
   readonly #compiled = new CompiledSpeakers();
+  readonly #guard: WithdrawGuard | null;
   readonly #all = new Map<string, CompiledSpeaker & {readonly resource: Resource}>();
+
+  /** `maxWithdraw`: share of all paths that a change may withdraw; null = any. */
+  constructor({maxWithdraw}: {readonly maxWithdraw: number | null} = {maxWithdraw: null}) {
+    this.#guard = maxWithdraw === null ? null : new WithdrawGuard(maxWithdraw);
+  }
+
+  /** Which changes wait; null = none ever does. */
+  get guard(): WithdrawGuard | null {
+    return this.#guard;
+  }
 
   /** Nodes whose speaker is another one now. */
   update(tables: Tables, changed: ChangedKeys): ReadonlySet<string> {
     const names = new Set([...this.#compiled.update(tables, changed), ...changed.bgpDrains ?? []]);
+    for (const name of this.#guard?.update(tables, changed, this.#compiled) ?? []) names.add(name);
     // What may be withdrawn depends on what the others announce.
     if (names.size > 0 || changed.nodeHealth !== undefined) for (const [name, {withdrawn}] of tables.bgpDrains) if (withdrawn) names.add(name);
     const stale = new Set<string>();
@@ -28,7 +42,7 @@ export class Speakers {
         if (this.#all.delete(name)) stale.add(name);
         continue;
       }
-      const told = this.#drained(tables, name, compiled);
+      const told = this.#drained(tables, name, this.#guard?.told(name, compiled) ?? compiled);
       const before = this.#all.get(name);
       if (before !== undefined && deepEqual({...before, resource: null}, {...told, resource: null})) continue;
       this.#all.set(name, {...told, resource: resource('speaker', KEY, told.speaker)});
@@ -47,7 +61,7 @@ export class Speakers {
   }
 
   findings(): readonly BgpFinding[] {
-    return [...this.#all.values()].flatMap(({findings}) => findings);
+    return [...[...this.#all.values()].flatMap(({findings}) => findings), ...this.#guard?.findings() ?? []];
   }
 
   #drained(tables: Tables, name: string, compiled: CompiledSpeaker): CompiledSpeaker {

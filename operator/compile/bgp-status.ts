@@ -4,12 +4,13 @@ import {formatRef} from '../../lib/core/errors.js';
 import {compareStrings} from '../../lib/core/order.js';
 import type {Condition, DesiredBgpNodeConfig, DesiredEvent, DesiredPolicyStatus} from '../../lib/desired/cluster-state.js';
 import {DEFAULT_GATEWAY, type BgpInstance, type Speaker} from '../../lib/domain/bgp.js';
+import {DRAINING, WITHDRAWAL_HELD} from '../../lib/domain/bgp-names.js';
 import type {ApplyError, PeerReport} from '../../lib/domain/reports.js';
 import type {BgpClusterConfigFact, BgpObjectFact, BgpPeerConfigFact, BgpSelectingFact} from '../model/bgp-facts.js';
 import type {BgpDrainFact} from '../model/facts.js';
 import type {Tables} from '../model/tables.js';
-import {DRAINING} from '../model/decode/bgp-drain-mark.js';
 import type {CompiledSpeaker} from './bgp.js';
+import {heldMessage, type GuardState} from './bgp-guard.js';
 import {peerNameKey} from './bgp-v2.js';
 
 /** What is heard of a node. */
@@ -24,6 +25,8 @@ export interface BgpStatusInputs {
   readonly tables: Tables;
   readonly speakers: ReadonlyMap<string, CompiledSpeaker>;
   /** undefined: nothing is known of the node yet, and its objects' conditions stay as they are. */
+  /** Which changes wait; absent: none ever does. */
+  readonly guard?: GuardState | undefined;
   readonly reportOf: (node: string) => BgpNodeReport | undefined;
 }
 
@@ -45,9 +48,9 @@ export function bgpStatus(inputs: BgpStatusInputs): BgpStatus {
   const nodesOf = nodesInForce(inputs.speakers);
   return {
     statuses: [
-      ...[...tables.bgpPolicies.values()].flatMap((fact) => status(fact, [validity(fact), conflict('stentor.io/Conflict', fact, inputs), established(fact, nodesOf, inputs)])),
+      ...[...tables.bgpPolicies.values()].flatMap((fact) => status(fact, [validity(fact), conflict('stentor.io/Conflict', fact, inputs), established(fact, nodesOf, inputs), withdrawalHeld(fact, nodesOf, inputs)])),
       ...[...tables.bgpClusterConfigs.values()].flatMap((fact) => status(fact, clusterConfigConditions(fact, nodesOf, inputs))),
-      ...[...tables.bgpPeerConfigs.values()].flatMap((fact) => status(fact, [validity(fact), missingSecret(fact, tables)])),
+      ...[...tables.bgpPeerConfigs.values()].flatMap((fact) => status(fact, [validity(fact), missingSecret(fact, tables), withdrawalHeld(fact, nodesOf, inputs)])),
     ],
     nodeConfigs: new Map([...inputs.speakers].flatMap(([node, compiled]) => {
       const config = nodeConfig(node, compiled, inputs);
@@ -106,7 +109,22 @@ function clusterConfigConditions(fact: BgpClusterConfigFact, nodesOf: ReadonlyMa
     flag('cilium.io/MissingPeerConfigs', 'MissingPeerConfigs', missing.length === 0 ? null : `Referenced CiliumBGPPeerConfig(s) are missing: ${missing.join(', ')}`),
     conflict('cilium.io/ConflictingClusterConfig', fact, inputs),
     established(fact, nodesOf, inputs),
+    withdrawalHeld(fact, nodesOf, inputs),
   ];
+}
+
+/** The others have no conditions: their changes show on what is in force. */
+const WITH_CONDITIONS: ReadonlySet<string> = new Set(['CiliumBGPPeeringPolicy', 'CiliumBGPClusterConfig', 'CiliumBGPPeerConfig']);
+
+function withdrawalHeld({ref}: BgpObjectFact, nodesOf: ReadonlyMap<string, readonly string[]>, {guard}: BgpStatusInputs): Omit<Condition, 'observedGeneration'> | null {
+  if (guard === undefined) return null;
+  const inForce = (nodesOf.get(ref.uid) ?? []).length > 0;
+  const shownHere = guard.held.filter(({object, gone}) => (!gone && object.kind === ref.kind && object.name === ref.name) || (inForce && (gone || !WITH_CONDITIONS.has(object.kind))));
+  return heldFlag(guard, shownHere);
+}
+
+function heldFlag(guard: GuardState, held: GuardState['held']): Omit<Condition, 'observedGeneration'> {
+  return flag(WITHDRAWAL_HELD, 'WithdrawalHeld', held.length === 0 ? null : held.map(({id}) => `${id}: ${heldMessage(guard, id)}`).join('; '));
 }
 
 function missingSecret({settings}: BgpPeerConfigFact, {bgpSecrets}: Tables): Omit<Condition, 'observedGeneration'> {
@@ -172,7 +190,7 @@ function sessionEvents(fact: BgpSelectingFact, nodes: readonly string[], inputs:
 }
 
 /** null: the node has no instance. A CiliumBGPPeeringPolicy's nodes have one, too: how they stand is read in one place. */
-function nodeConfig(node: string, {speaker, peerNames, withdrawn = 0}: CompiledSpeaker, inputs: BgpStatusInputs): DesiredBgpNodeConfig | null {
+function nodeConfig(node: string, {speaker, peerNames, withdrawn = 0, retained = false}: CompiledSpeaker, inputs: BgpStatusInputs): DesiredBgpNodeConfig | null {
   const {source, instances} = speaker;
   if (source === null || instances.length === 0) return null;
   const reported = inputs.reportOf(node);
@@ -192,7 +210,7 @@ function nodeConfig(node: string, {speaker, peerNames, withdrawn = 0}: CompiledS
         peers: sessions.filter(({instance}) => instance.name === name).map((session) => ({name: nameOf(name, session.address), ...peerState(session)})).sort(byName),
       })),
     },
-    conditions: sessions === null || reported === undefined ? [] : [establishedCondition(sessions), reconcileError(speaker, reported), draining(node, withdrawn, inputs)].map((condition) => ({...condition, observedGeneration: 0})),
+    conditions: sessions === null || reported === undefined ? [] : [establishedCondition(sessions), reconcileError(speaker, reported), draining(node, withdrawn, inputs), ...(inputs.guard === undefined ? [] : [heldFlag(inputs.guard, retained ? inputs.guard.held : [])])].map((condition) => ({...condition, observedGeneration: 0})),
   };
 }
 
@@ -229,7 +247,7 @@ function draining(node: string, withdrawn: number, {tables}: BgpStatusInputs): O
   const kept = withdraw === 'redundant' ? '; what no node that stays announces is kept' : '';
   const later = withdraw === 'never' ? '' : `, withdrawn at ${new Date(sinceMs + timeMs).toISOString().slice(0, 19)}Z${kept}`;
   return drain.withdrawn ? {type: DRAINING, status: 'True', reason: 'Withdrawn', message: `${CAUSES[cause]}: ${withdrawn} routes are withdrawn${kept}`}
-    : {type: DRAINING, status: 'True', reason: 'GracefulShutdown', message: `${CAUSES[cause]}: routes are announced with GRACEFUL_SHUTDOWN and local preference 0${later}`};
+    : {type: DRAINING, status: 'True', reason: 'GracefulShutdown', message: `${CAUSES[cause]}: routes are announced with GRACEFUL_SHUTDOWN${later}`};
 }
 
 function reconcileError(speaker: Speaker, {faults}: BgpNodeReport): Omit<Condition, 'observedGeneration'> {

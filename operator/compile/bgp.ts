@@ -23,6 +23,8 @@ export interface CompiledSpeaker {
   readonly peerNames: ReadonlyMap<string, string>;
   /** Routes that the node does not announce any more, since it is drained. */
   readonly withdrawn?: number;
+  /** Some of it is no longer wanted, and waits for somebody who confirms that. */
+  readonly retained?: boolean;
 }
 
 export const NO_SPEAKER: Speaker = {instances: [], source: null};

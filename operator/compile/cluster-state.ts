@@ -3,7 +3,7 @@
 import {deepEqual} from '../../lib/core/equal.js';
 import type {ObjectRef, Rejection} from '../../lib/core/errors.js';
 import {Table, type RowChange} from '../../lib/core/table.js';
-import type {ClusterState, DesiredBgpNodeConfig, DesiredCiliumEndpoint, DesiredCiliumNode, DesiredEvent, DesiredIdentity, DesiredPolicyStatus} from '../../lib/desired/cluster-state.js';
+import type {ClusterState, DesiredBgpAccepted, DesiredBgpNodeConfig, DesiredCiliumEndpoint, DesiredCiliumNode, DesiredEvent, DesiredIdentity, DesiredPolicyStatus} from '../../lib/desired/cluster-state.js';
 import type {IdentityId} from '../../lib/domain/identity.js';
 import type {NodeFact} from '../model/facts.js';
 import type {ChangedKeys, Tables} from '../model/tables.js';
@@ -25,6 +25,7 @@ export class ClusterStateBuilder {
   #endpoints = Table.empty<DesiredCiliumEndpoint>();
   #statuses = Table.empty<DesiredPolicyStatus>();
   #bgpNodeConfigs = Table.empty<DesiredBgpNodeConfig>();
+  #bgpAccepted: DesiredBgpAccepted | null = null;
   /** Of BGP objects. */
   #bgpUids: ReadonlySet<string> = new Set();
   #events = Table.empty<DesiredEvent>();
@@ -41,12 +42,14 @@ export class ClusterStateBuilder {
   get state(): ClusterState {
     return {
       identities: this.#identities, nodes: this.#nodes, endpoints: this.#endpoints, services: this.#lb.services, bgpNodeConfigs: this.#bgpNodeConfigs,
+      ...(this.#bgpAccepted === null ? {} : {bgpAccepted: this.#bgpAccepted}),
       policyStatuses: this.#statuses, events: this.#events,
     };
   }
 
   compiled(tables: Tables, changed: ChangedKeys, compiled: CompiledChanges): void {
     this.#updateIdentities(compiled.identities);
+    this.#updateBgpAccepted();
     this.#updateNodes(tables, changed);
     this.#updateEndpoints(tables, changed, compiled);
     this.#takeLbStatuses(this.#lb.update(tables, changed));
@@ -161,6 +164,11 @@ export class ClusterStateBuilder {
     };
   }
 
+  #updateBgpAccepted(): void {
+    const record = this.#compiler.speakers.guard?.record;
+    if (record !== undefined && record !== this.#bgpAccepted?.record) this.#bgpAccepted = {record};
+  }
+
   #setEvents(source: string, events: readonly DesiredEvent[]): void {
     const keys = events.map(eventKey);
     const gone = (this.#eventsBySource.get(source) ?? []).filter((key) => !keys.includes(key));
@@ -223,7 +231,7 @@ function policyEvents(tables: Tables, key: string): DesiredEvent[] {
 }
 
 /** What the speakers depend on. */
-export const BGP_TABLES = ['bgpPolicies', 'bgpClusterConfigs', 'bgpPeerConfigs', 'bgpAdvertisements', 'bgpOverrides', 'bgpSecrets', 'bgpDrains', 'nodes'] as const;
+export const BGP_TABLES = ['bgpPolicies', 'bgpClusterConfigs', 'bgpPeerConfigs', 'bgpAdvertisements', 'bgpOverrides', 'bgpSecrets', 'bgpDrains', 'bgpAccepted', 'nodes'] as const;
 const API_VERSIONS: Readonly<Record<string, string>> = {CiliumIdentity: 'cilium.io/v2'};
 
 function rejectionEvents(tables: Tables, key: string): DesiredEvent[] {

@@ -33,6 +33,8 @@ export interface CompileOptions extends NodeOptions {
   readonly allowLocalhost: boolean;
   /** Which labels make identities; Cilium's default unless given. */
   readonly labelFilter?: LabelFilter;
+  /** Share of all paths that a change of BGP objects may withdraw; null = any. */
+  readonly bgpMaxWithdraw?: number | null;
 }
 
 /** What nodes may hold differently now, and what else follows from the change. */
@@ -54,7 +56,7 @@ export class Compiler {
   readonly identities: Identities;
   readonly endpoints: Endpoints;
   readonly policies: Policies;
-  readonly speakers = new Speakers();
+  readonly speakers: Speakers;
   readonly #options: CompileOptions;
   readonly #records = new PodRecords();
   readonly #sources: Sources;
@@ -70,6 +72,7 @@ export class Compiler {
 
   constructor(options: CompileOptions) {
     this.#options = options;
+    this.speakers = new Speakers({maxWithdraw: options.bgpMaxWithdraw ?? null});
     this.families = familiesOf(options);
     this.#members = new SelectorMembers(this.families);
     this.identities = new Identities(options, {records: this.#records});

@@ -5,6 +5,21 @@ import type {BgpPeer, FamilyName, PathAttributes} from '../../lib/domain/bgp.js'
 import type {Labels} from '../../lib/domain/labels.js';
 import type {Selector} from '../../lib/domain/selector.js';
 
+/** Of an object what decides about speakers, as it was written. */
+export interface BgpManifest {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly metadata: {
+    readonly name: string;
+    readonly uid: string;
+    readonly creationTimestamp: string;
+    readonly labels: Readonly<Record<string, string>>;
+    /** Only `bgp.stentor.io/`. */
+    readonly annotations: Readonly<Record<string, string>>;
+  };
+  readonly spec: Readonly<Record<string, unknown>>;
+}
+
 /** What every BGP object has. */
 export interface BgpObjectFact {
   readonly ref: ObjectRef;
@@ -14,6 +29,7 @@ export interface BgpObjectFact {
   readonly rejections: readonly Rejection[];
   /** Why nothing of it can be used; null = it can. What it was about stays as it is on the nodes. */
   readonly invalid: string | null;
+  readonly manifest: BgpManifest;
 }
 
 export interface BgpSelectingFact extends BgpObjectFact {

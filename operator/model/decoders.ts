@@ -2,6 +2,7 @@
 
 import type {KubeObject, WatchedKind} from '../watch/feed-types.js';
 import {prepareRules} from '../../lib/policy/resolve.js';
+import {decodeBgpAccepted} from './decode/bgp-accepted.js';
 import {decodeBgpPeeringPolicy} from './decode/bgp-peering-policy.js';
 import {decodeDrainMark} from './decode/bgp-drain-mark.js';
 import {decodeBgpSecret} from './decode/bgp-secret.js';
@@ -29,15 +30,19 @@ import type {Decoder, Decoders, TableName} from './tables.js';
 export interface DecoderOptions extends DecodeContext {
   /** The ConfigMap with the masquerading rules. */
   readonly masquerade: {readonly namespace: string; readonly name: string};
+  /** The ConfigMap with what was let through of BGP objects; absent: none is read. */
+  readonly bgpAccepted?: {readonly namespace: string; readonly name: string};
   /** What becomes of a policy that was refused: its subjects stay isolated, or it is as if it were not there. */
   readonly invalidPolicy: 'isolate' | 'ignore';
   /** Who gives out PodCIDRs: Kubernetes (unless said), or this operator. */
   readonly ipam?: 'kubernetes' | 'cluster-pool';
 }
 
+export const ACCEPTED_ROW = 'accepted';
 export const MASQUERADE_ROW = 'ip-masq-agent';
 
 export function decoders(options: DecoderOptions): Decoders {
+  const accepted = options.bgpAccepted === undefined ? '' : `${options.bgpAccepted.namespace}/${options.bgpAccepted.name}`;
   const masquerade = `${options.masquerade.namespace}/${options.masquerade.name}`;
   return {
     Pod: plain('pods', decodePod),
@@ -68,6 +73,10 @@ export function decoders(options: DecoderOptions): Decoders {
     ConfigMap: {
       table: 'masquerade', key: (key) => (key === masquerade ? MASQUERADE_ROW : key),
       decode: ({key, object}) => ({value: key === masquerade ? decodeIpMasq(object) : null}),
+      also: {
+        table: 'bgpAccepted', key: (key) => (key === accepted ? ACCEPTED_ROW : key),
+        decode: ({key, object}) => ({value: key === accepted ? decodeBgpAccepted(object) : null}),
+      },
     },
     NetworkPolicy: policy('NetworkPolicy', 'networking.k8s.io/v1', options, decodeNetworkPolicy),
     CiliumNetworkPolicy: policy('CiliumNetworkPolicy', 'cilium.io/v2', options, decodeCiliumNetworkPolicy),

@@ -8,6 +8,7 @@ import type {Rule} from '../../lib/domain/policy.js';
 import type {CidrGroup, PolicyService} from '../../lib/domain/peer-objects.js';
 import type {ExposedService} from '../../lib/domain/exposed-service.js';
 import type {LbPool, PodIpPool} from '../../lib/domain/lb-pool.js';
+import type {BgpManifest} from './bgp-facts.js';
 import type {PreparedSubject} from '../../lib/policy/resolve.js';
 
 export interface NamedPort {
@@ -77,6 +78,14 @@ export interface BgpDrainFact {
 /** When the drain of a node began, as its CiliumBGPNodeConfig says. */
 export interface BgpDrainMark {
   readonly sinceMs: number;
+}
+
+/** What was let through of BGP objects, by `kind/name`; and which changes wait, by their hash. */
+export interface BgpAcceptedFact {
+  readonly manifests: Readonly<Record<string, BgpManifest>>;
+  readonly held: Readonly<Record<string, string>>;
+  /** Hashes of changes that are meant. */
+  readonly confirmed: readonly string[];
 }
 
 export interface CiliumIdentityFact {

@@ -8,7 +8,7 @@ import type {
   BgpAdvertisementFact, BgpClusterConfigFact, BgpOverrideFact, BgpPeerConfigFact, BgpPolicyFact, BgpSecretFact,
 } from './bgp-facts.js';
 import type {
-  BackendsFact, BgpDrainFact, BgpDrainMark, CidrGroupFact, CiliumEndpointFact, CiliumIdentityFact, CiliumNodeFact, EndpointReportFact, ExposedServiceFact, LbPoolFact,
+  BackendsFact, BgpAcceptedFact, BgpDrainFact, BgpDrainMark, CidrGroupFact, CiliumEndpointFact, CiliumIdentityFact, CiliumNodeFact, EndpointReportFact, ExposedServiceFact, LbPoolFact,
   MasqueradeFact, NamespaceFact, NodeFact, NodeHealthFact, NodeReportFact, PodFact, PodIpPoolFact, PolicyFact, ServiceFact, SliceFact,
 } from './facts.js';
 
@@ -32,6 +32,8 @@ export interface Tables {
   readonly bgpOverrides: Table<BgpOverrideFact>;
   /** By name, of the namespace of BGP's Secrets. */
   readonly bgpSecrets: Table<BgpSecretFact>;
+  /** At most one row. */
+  readonly bgpAccepted: Table<BgpAcceptedFact>;
   /** By node. */
   readonly bgpDrains: Table<BgpDrainFact>;
   readonly bgpDrainMarks: Table<BgpDrainMark>;
@@ -71,6 +73,7 @@ export function emptyTables(): Tables {
     bgpAdvertisements: Table.empty(),
     bgpOverrides: Table.empty(),
     bgpSecrets: Table.empty(),
+    bgpAccepted: Table.empty(),
     bgpDrains: Table.empty(),
     bgpDrainMarks: Table.empty(),
     masquerade: Table.empty(),

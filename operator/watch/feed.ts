@@ -106,18 +106,19 @@ class SecretReflectors {
 /** Collects changes and hands them over once per turn of the event loop. */
 export class Batcher {
   readonly #parts: {readonly clock: Clock; readonly onBatch: (batch: Batch) => void};
-  readonly #notListed: Set<WatchedKind>;
+  /** A kind as often as it is listed. */
+  readonly #notListed: WatchedKind[];
   #changes: Change[] = [];
   #receivedAtMs = 0;
   #scheduled = false;
 
   constructor(kinds: readonly WatchedKind[], parts: {readonly clock: Clock; readonly onBatch: (batch: Batch) => void}) {
-    this.#notListed = new Set(kinds);
+    this.#notListed = [...kinds];
     this.#parts = parts;
   }
 
   get inSync(): boolean {
-    return this.#notListed.size === 0;
+    return this.#notListed.length === 0;
   }
 
   add(changes: readonly Change[]): void {
@@ -128,7 +129,8 @@ export class Batcher {
 
   /** The batch that reports in-sync may be empty. */
   listed(kind: WatchedKind): void {
-    this.#notListed.delete(kind);
+    const at = this.#notListed.indexOf(kind);
+    if (at >= 0) this.#notListed.splice(at, 1);
     if (!this.inSync) return;
     if (this.#changes.length === 0) this.#receivedAtMs = this.#parts.clock.monotonicMs();
     this.#schedule();

@@ -53,6 +53,7 @@ const STATUS_IS_OURS: ReadonlySet<WatchedKind> = new Set([
 const STATUS_IS_SHARED: ReadonlySet<WatchedKind> = new Set(['Service']);
 
 export class FileObjects {
+  /** By version and kind. */
   readonly #watched: ReadonlyMap<string, WatchedResource>;
   readonly #parts: FileObjectsParts;
   readonly #byFile = new Map<string, ReadonlyMap<string, Held>>();
@@ -64,8 +65,7 @@ export class FileObjects {
   #version = 0;
 
   constructor(options: {readonly watched: readonly WatchedResource[]}, parts: FileObjectsParts) {
-    this.#watched = new Map(options.watched.flatMap((item) =>
-      [item.resource.apiVersion, ...item.resource.olderVersions ?? []].map((version) => [`${version}/${item.kind}`, item] as const)));
+    this.#watched = byVersionAndKind(options.watched);
     this.#parts = parts;
   }
 
@@ -222,6 +222,18 @@ export class FileObjects {
     }]));
     this.#replace(IMPLIED, implied, changes);
   }
+}
+
+/** What several of one kind include, the one for that kind includes. */
+function byVersionAndKind(watched: readonly WatchedResource[]): ReadonlyMap<string, WatchedResource> {
+  const all = new Map<string, WatchedResource>();
+  for (const item of watched) {
+    for (const version of [item.resource.apiVersion, ...item.resource.olderVersions ?? []]) {
+      const other = all.get(`${version}/${item.kind}`);
+      all.set(`${version}/${item.kind}`, other === undefined ? item : {...item, includes: (object) => other.includes(object) || item.includes(object)});
+    }
+  }
+  return all;
 }
 
 /** Version, namespace, labels and status as an API server would have them. */

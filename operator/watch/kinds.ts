@@ -17,11 +17,13 @@ export interface WatchedResource {
 export interface KindOptions {
   /** The only ConfigMap that is read. */
   readonly ipMasqConfigMap: {readonly namespace: string; readonly name: string};
+  /** What was let through of BGP objects; null = it is not kept. */
+  readonly bgpAcceptedConfigMap: {readonly namespace: string; readonly name: string} | null;
   /** Where the Secrets with BGP passwords lie. */
   readonly bgpSecretsNamespace: string;
 }
 
-export const DEFAULT_KIND_OPTIONS: KindOptions = {ipMasqConfigMap: {namespace: 'kube-system', name: 'ip-masq-agent'}, bgpSecretsNamespace: 'kube-system'};
+export const DEFAULT_KIND_OPTIONS: KindOptions = {ipMasqConfigMap: {namespace: 'kube-system', name: 'ip-masq-agent'}, bgpAcceptedConfigMap: null, bgpSecretsNamespace: 'kube-system'};
 
 const WHOLE: readonly WatchedKind[] = [
   'Namespace', 'Node', 'CiliumIdentity', 'CiliumNode', 'CiliumBGPPeeringPolicy', 'NetworkPolicy', 'CiliumNetworkPolicy',
@@ -29,16 +31,20 @@ const WHOLE: readonly WatchedKind[] = [
   'CiliumBGPClusterConfig', 'CiliumBGPPeerConfig', 'CiliumBGPAdvertisement', 'CiliumBGPNodeConfig', 'CiliumBGPNodeConfigOverride',
 ];
 
-/** Of ConfigMaps one object: everybody else's are none of our business. */
+/** Of ConfigMaps those that are named: everybody else's are none of our business. */
 export function watchedResources(options: KindOptions): readonly WatchedResource[] {
-  const {namespace, name} = options.ipMasqConfigMap;
+  const {ipMasqConfigMap, bgpAcceptedConfigMap} = options;
   return [
     ...WHOLE.map((kind) => ({kind, resource: RESOURCES[kind], namespace: null, includes: () => true})),
-    {
-      kind: 'ConfigMap', resource: RESOURCES.ConfigMap, namespace, fieldSelector: `metadata.name=${name}`,
-      includes: (object) => object.metadata.namespace === namespace && object.metadata.name === name,
-    },
+    ...[ipMasqConfigMap, ...(bgpAcceptedConfigMap === null ? [] : [bgpAcceptedConfigMap])].map(watchedConfigMap),
   ];
+}
+
+function watchedConfigMap({namespace, name}: {readonly namespace: string; readonly name: string}): WatchedResource {
+  return {
+    kind: 'ConfigMap', resource: RESOURCES.ConfigMap, namespace, fieldSelector: `metadata.name=${name}`,
+    includes: (object) => object.metadata.namespace === namespace && object.metadata.name === name,
+  };
 }
 
 /** One Secret by its name: no more of them may be read than are named somewhere. null = all that there are in files. */

@@ -5,8 +5,8 @@ import {compareStrings} from '../../../lib/core/order.js';
 import type {BfdTimers, FamilyName, PathAttributes} from '../../../lib/domain/bgp.js';
 import type {Selector} from '../../../lib/domain/selector.js';
 import type {KubeObject} from '../../watch/feed-types.js';
-import type {BgpObjectFact, BgpSessionSettings} from '../bgp-facts.js';
-import {labelSelector, list, number, record, refOf, strings, text, type Json} from './json.js';
+import type {BgpManifest, BgpObjectFact, BgpSessionSettings} from '../bgp-facts.js';
+import {labelSelector, list, number, record, refOf, stringMap, strings, text, type Json} from './json.js';
 
 export const U32_MAX = 0xffffffff;
 export const BOTH_FAMILIES: readonly FamilyName[] = [{afi: 'ipv4', safi: 'unicast'}, {afi: 'ipv6', safi: 'unicast'}];
@@ -45,11 +45,31 @@ export class Findings {
 export function objectFact(kind: string, object: KubeObject, findings: Findings): BgpObjectFact {
   return {
     ref: refOf(kind, object),
-    apiVersion: text(object['apiVersion']) === '' ? 'cilium.io/v2' : text(object['apiVersion']),
+    apiVersion: apiVersionOf(object),
+    manifest: objectManifest(kind, object),
     generation: object.metadata.generation ?? 0,
     createdAt: object.metadata.creationTimestamp ?? '',
     rejections: findings.all,
     invalid: findings.invalid,
+  };
+}
+
+/** Of our own annotations on BGP objects. */
+const ANNOTATION_PREFIX = 'bgp.stentor.io/';
+
+function apiVersionOf(object: KubeObject): string {
+  return text(object['apiVersion']) === '' ? 'cilium.io/v2' : text(object['apiVersion']);
+}
+
+export function objectManifest(kind: string, object: KubeObject): BgpManifest {
+  const {metadata} = object;
+  const annotations = Object.entries(stringMap(metadata.annotations)).filter(([key]) => key.startsWith(ANNOTATION_PREFIX));
+  return {
+    apiVersion: apiVersionOf(object), kind, spec: record(object['spec']),
+    metadata: {
+      name: metadata.name, uid: metadata.uid ?? '', creationTimestamp: metadata.creationTimestamp ?? '', labels: stringMap(metadata.labels),
+      annotations: Object.fromEntries(annotations),
+    },
   };
 }
 

@@ -1,5 +1,6 @@
 // Node → NodeFact. PodCIDRs as the IPAM mode `kubernetes` reads them: spec.podCIDRs, else spec.podCIDR and the annotations.
 
+import {DRAIN_ANNOTATION} from '../../../lib/domain/bgp-names.js';
 import {formatPrefix, parseAddress, formatAddress, parsePrefix} from '../../../lib/core/ip.js';
 import type {KubeObject} from '../../watch/feed-types.js';
 import type {NodeFact, NodeHealthFact} from '../facts.js';
@@ -22,8 +23,6 @@ export function decodeNode(object: KubeObject): NodeFact {
     podCidrs: podCidrs(record(object['spec']), annotations),
   };
 }
-
-export const DRAIN_ANNOTATION = 'bgp.stentor.io/drain';
 
 /** A node that says nothing of being ready is. */
 export function decodeNodeHealth(object: KubeObject): NodeHealthFact {
