@@ -7,7 +7,8 @@ import type {Netns} from './netns.js';
 import {startRelay} from './relay.js';
 import type {RunDirectory} from './run-dir.js';
 import {must, startDaemon, until, type Daemon} from './shell.js';
-import {API_ADDRESS, API_PORT, FIRST_SERVICE_ADDRESS, POD_CIDR, SERVICE_CIDR} from './topology.js';
+import {RACK_PLAN, type AddressPlan} from './site.js';
+import {API_PORT} from './topology.js';
 import {POD_CIDR6} from './topology6.js';
 
 const ETCD = 'http://127.0.0.1:2379';
@@ -32,13 +33,15 @@ export class ControlPlane {
   readonly #run: RunDirectory;
   readonly #netns: Netns;
   readonly #ipv6: boolean;
+  readonly #plan: AddressPlan;
   readonly authority: CertificateAuthority;
   #daemons = new Map<string, Daemon>();
   #relayPort = 0;
 
   /** `ipv6`: nodes get a PodCIDR of each family. */
-  constructor(options: {readonly ipv6: boolean}, parts: {readonly run: RunDirectory; readonly netns: Netns}) {
+  constructor(options: {readonly ipv6: boolean; readonly plan?: AddressPlan}, parts: {readonly run: RunDirectory; readonly netns: Netns}) {
     this.#ipv6 = options.ipv6;
+    this.#plan = options.plan ?? RACK_PLAN;
     this.#run = parts.run;
     this.#netns = parts.netns;
     this.authority = new CertificateAuthority(parts.run.folder('kubernetes'));
@@ -53,7 +56,7 @@ export class ControlPlane {
     await this.authority.create();
     const keys = await this.authority.serviceAccountKeys();
     await Promise.all([
-      this.authority.server('kube-apiserver', ['DNS:localhost', 'DNS:kubernetes.default.svc', 'DNS:kubernetes', 'IP:127.0.0.1', `IP:${API_ADDRESS}`, `IP:${FIRST_SERVICE_ADDRESS}`]),
+      this.authority.server('kube-apiserver', ['DNS:localhost', 'DNS:kubernetes.default.svc', 'DNS:kubernetes', 'IP:127.0.0.1', `IP:${this.#plan.apiAddress}`, `IP:${this.#plan.firstServiceAddress}`]),
       this.authority.client('kubelet-client', 'kube-apiserver-kubelet-client', 'system:masters'),
     ]);
     await this.#startRelay();
@@ -78,7 +81,7 @@ export class ControlPlane {
   /** A client certificate and a kubeconfig for it. */
   async userKubeconfig(path: string, who: ApiUser): Promise<void> {
     const client = await this.authority.client(who.file, who.user, who.group);
-    writeKubeconfig(path, who.inside === true ? `https://${API_ADDRESS}:${API_PORT}` : `https://127.0.0.1:${this.#relayPort}`, this.authority, client);
+    writeKubeconfig(path, who.inside === true ? `https://${this.#plan.apiAddress}:${API_PORT}` : `https://127.0.0.1:${this.#relayPort}`, this.authority, client);
   }
 
   kubectl(args: readonly string[], input?: string): Promise<string> {
@@ -112,7 +115,7 @@ export class ControlPlane {
   }
 
   async #startRelay(): Promise<void> {
-    const {daemon, port} = await startRelay(this.#netns, {address: API_ADDRESS, port: API_PORT}, this.#run);
+    const {daemon, port} = await startRelay(this.#netns, {address: this.#plan.apiAddress, port: API_PORT}, this.#run);
     this.#daemons.set('relay', daemon);
     this.#relayPort = port;
   }
@@ -132,18 +135,18 @@ export class ControlPlane {
   #apiServerFlags(): readonly string[] {
     const at = (name: string): string => `${this.authority.folder}/${name}`;
     return [
-      `--etcd-servers=${ETCD}`, `--bind-address=${API_ADDRESS}`, `--advertise-address=${API_ADDRESS}`, `--secure-port=${API_PORT}`,
+      `--etcd-servers=${ETCD}`, `--bind-address=${this.#plan.apiAddress}`, `--advertise-address=${this.#plan.apiAddress}`, `--secure-port=${API_PORT}`,
       `--tls-cert-file=${at('kube-apiserver.crt')}`, `--tls-private-key-file=${at('kube-apiserver.key')}`, `--client-ca-file=${at('ca.crt')}`,
       `--kubelet-client-certificate=${at('kubelet-client.crt')}`, `--kubelet-client-key=${at('kubelet-client.key')}`,
       '--service-account-issuer=https://kubernetes.default.svc', `--service-account-key-file=${at('sa.pub')}`, `--service-account-signing-key-file=${at('sa.key')}`,
-      `--service-cluster-ip-range=${SERVICE_CIDR}`, '--service-node-port-range=30000-32767', '--allow-privileged=true', '--authorization-mode=Node,RBAC',
+      `--service-cluster-ip-range=${this.#plan.serviceCidr}`, '--service-node-port-range=30000-32767', '--allow-privileged=true', '--authorization-mode=Node,RBAC',
       '--enable-admission-plugins=NodeRestriction', '--profiling=false', '--kubelet-preferred-address-types=InternalIP',
     ];
   }
 
   #controllerManagerFlags(): readonly string[] {
-    const podCidrs = this.#ipv6 ? [`--cluster-cidr=${POD_CIDR},${POD_CIDR6}`, '--node-cidr-mask-size-ipv4=24', '--node-cidr-mask-size-ipv6=64']
-      : [`--cluster-cidr=${POD_CIDR}`, '--node-cidr-mask-size=24'];
+    const podCidrs = this.#ipv6 ? [`--cluster-cidr=${this.#plan.podCidr},${POD_CIDR6}`, '--node-cidr-mask-size-ipv4=24', '--node-cidr-mask-size-ipv6=64']
+      : [`--cluster-cidr=${this.#plan.podCidr}`, '--node-cidr-mask-size=24'];
     return [
       `--kubeconfig=${this.#controllerConfig('kube-controller-manager')}`, '--leader-elect=false', '--secure-port=0', '--profiling=false',
       '--kube-api-qps=500', '--kube-api-burst=1000', `--root-ca-file=${this.authority.certificate}`,

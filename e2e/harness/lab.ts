@@ -9,7 +9,7 @@ import {objectPath, RESOURCES} from '../../lib/kube/resources.js';
 import {cleanUp, keepLogs, recordMachine, recordProcess} from './cleanup.js';
 import {CniRunner} from './cni.js';
 import {ControlPlane} from './control-plane.js';
-import {buildFabric, fabricEstablished, type Fabric} from './fabric.js';
+import type {Fabric} from './fabric.js';
 import {HELPER, tool} from './helper.js';
 import {Kubelet} from './kubelet.js';
 import {filesPodCidr, FolderWriter, KubectlWriter, type ObjectWriter} from './objects.js';
@@ -18,7 +18,8 @@ import {ApiPodStore, FilesPodStore, type PodStore} from './pod-store.js';
 import {ROOT, type RunDirectory} from './run-dir.js';
 import {must, startDaemon, until} from './shell.js';
 import {Stentor, type RoutingMode} from './stentor.js';
-import {NODES, WORLD_PORTS} from './topology.js';
+import {racks, type Site} from './site.js';
+import {WORLD_PORTS} from './topology.js';
 import {twin} from './topology6.js';
 import {tcp, type Place} from './traffic.js';
 
@@ -29,6 +30,8 @@ export interface LabOptions {
   /** Dual stack; without an API server, where the lab itself gives out PodCIDRs, the last node has IPv6 alone. */
   readonly ipv6?: boolean;
   readonly operatorFlags?: readonly string[];
+  /** What it is built on; absent: the racks. */
+  readonly site?: Site;
 }
 
 export interface LabPod extends Place {
@@ -56,9 +59,13 @@ export class Lab {
   readonly #podCidrs = new Map<string, string>();
   readonly #kubeletClients: KubeClient[] = [];
   readonly #say: Progress;
+  readonly #site: Site;
+  #operatorFlags: readonly string[];
 
   private constructor(options: LabOptions, parts: {run: RunDirectory; fabric: Fabric; controlPlane: ControlPlane | null; client: KubeClient | null; say: Progress}) {
     this.options = options;
+    this.#site = siteOf(options);
+    this.#operatorFlags = options.operatorFlags ?? [];
     this.run = parts.run;
     this.fabric = parts.fabric;
     this.controlPlane = parts.controlPlane;
@@ -82,17 +89,18 @@ export class Lab {
   static async #start(options: LabOptions, run: RunDirectory, say: Progress): Promise<Lab> {
     await recordMachine(run);
     await mountBpfFileSystem();
-    const fabric = await buildFabric({leaf: options.leaf, ipv6: options.ipv6 === true ? {podRoutes: options.routingMode === 'native'} : null}, run);
-    say(`fabric wired: 2 spines, 2 leaves (${options.leaf.toUpperCase()}), 2 racks`);
+    const site = siteOf(options);
+    const fabric = await site.build(run);
+    say(`fabric wired: ${fabric.spines.length} spines, ${fabric.leaves.length} leaves (${options.leaf.toUpperCase()}), ${new Set(site.nodes.map(({rack}) => rack)).size} racks`);
     let controlPlane: ControlPlane | null = null;
     let client: KubeClient | null = null;
     if (options.api === 'real') {
-      controlPlane = new ControlPlane({ipv6: options.ipv6 === true}, {run, netns: fabric.ctl});
+      controlPlane = new ControlPlane({ipv6: options.ipv6 === true, plan: site}, {run, netns: fabric.ctl});
       await controlPlane.start();
       client = await clientOf(controlPlane.kubeconfig);
       say('control plane ready: etcd, kube-apiserver, kube-controller-manager, kube-scheduler');
     }
-    const sessions = await fabricEstablished(fabric, 30_000);
+    const sessions = await site.established(fabric, 30_000);
     say(`${sessions} BGP sessions between leaves and spines established`);
     const lab = new Lab(options, {run, fabric, controlPlane, client, say});
     try {
@@ -168,10 +176,11 @@ export class Lab {
   }
 
   /** Ends the operator and the agents, empties what they left on the nodes, starts them in another mode. Pods have to be deleted before. */
-  async restartStentor(routingMode: RoutingMode): Promise<void> {
+  async restartStentor(routingMode: RoutingMode, operatorFlags = this.#operatorFlags): Promise<void> {
+    this.#operatorFlags = operatorFlags;
     await this.#stentor.stop();
     for (const node of this.fabric.nodes.values()) await wipeNode(node.path);
-    await must(['rm', '-rf', this.run.bpfRoot, ...NODES.map((node) => this.#stentor.stateDir(node.name))]);
+    await must(['rm', '-rf', this.run.bpfRoot, ...this.#site.nodes.map((node) => this.#stentor.stateDir(node.name))]);
     this.#stentor = this.#newStentor(routingMode);
     await this.#startStentor();
   }
@@ -194,7 +203,7 @@ export class Lab {
 
   #newStentor(routingMode: RoutingMode): Stentor {
     return new Stentor({
-      routingMode, ipv6: this.options.ipv6 === true, operatorFlags: this.options.operatorFlags ?? [], kubeconfig: this.controlPlane === null ? null : this.run.file('kubernetes', 'operator.kubeconfig'), input: this.inputFolder, output: this.outputFolder,
+      routingMode, ipv6: this.options.ipv6 === true, operatorFlags: this.#operatorFlags, plan: this.#site, kubeconfig: this.controlPlane === null ? null : this.run.file('kubernetes', 'operator.kubeconfig'), input: this.inputFolder, output: this.outputFolder,
     }, {run: this.run, ctl: this.fabric.ctl, nodes: this.fabric.nodes});
   }
 
@@ -206,9 +215,9 @@ export class Lab {
     }
     await stentor.startOperator();
     this.#say('operator ready');
-    for (const node of NODES) await stentor.startAgent(node.name);
-    await Promise.all(NODES.map((node) => stentor.agentReady(node.name)));
-    this.#say(`${NODES.length} agents connected, ${stentor.options.routingMode} routing`);
+    for (const node of this.#site.nodes) await stentor.startAgent(node.name);
+    await Promise.all(this.#site.nodes.map((node) => stentor.agentReady(node.name)));
+    this.#say(`${this.#site.nodes.length} agents connected, ${stentor.options.routingMode} routing`);
   }
 
   /** The world outside answers on every of its addresses. */
@@ -219,7 +228,7 @@ export class Lab {
   }
 
   async #startKubelets(): Promise<void> {
-    for (const spec of NODES) {
+    for (const spec of this.#site.nodes) {
       const netns = this.fabric.nodes.get(spec.name);
       if (netns === undefined) throw new Error(`the lab has no node ${spec.name}`);
       const client = await this.#kubeletClient(spec.name);
@@ -231,7 +240,7 @@ export class Lab {
       // One after the other, so that PodCIDRs come in the nodes' order.
       await this.#podCidrAllocated(spec.name);
     }
-    this.#say(`${NODES.length} nodes registered`);
+    this.#say(`${this.#site.nodes.length} nodes registered`);
   }
 
   async #kubeletClient(node: string): Promise<KubeClient | null> {
@@ -252,7 +261,7 @@ export class Lab {
   async #podCidrAllocated(node: string): Promise<void> {
     const {client} = this;
     if (client === null) {
-      this.#podCidrs.set(node, filesPodCidr(NODES.findIndex((spec) => spec.name === node)));
+      this.#podCidrs.set(node, filesPodCidr(this.#site.nodes.findIndex((spec) => spec.name === node)));
       return;
     }
     const cidr = await until(`${node} has a PodCIDR`, {timeoutMs: 20_000}, async () => {
@@ -270,6 +279,10 @@ export class Lab {
   get kubectlPath(): string {
     return tool('kubectl');
   }
+}
+
+function siteOf(options: LabOptions): Site {
+  return options.site ?? racks({leaf: options.leaf, ipv6: options.ipv6 === true ? {podRoutes: options.routingMode === 'native'} : null});
 }
 
 async function clientOf(kubeconfig: string): Promise<KubeClient> {

@@ -8,7 +8,8 @@ import type {Netns} from './netns.js';
 import {ROOT, type RunDirectory} from './run-dir.js';
 import {must, startDaemon, until, type Daemon} from './shell.js';
 import {getJson, getText} from './unix-http.js';
-import {API_ADDRESS, NODES, type NodeSpec} from './topology.js';
+import {RACK_PLAN, type AddressPlan} from './site.js';
+import type {NodeSpec} from './topology.js';
 import {NATIVE6} from './topology6.js';
 
 export type RoutingMode = 'native' | 'tunnel';
@@ -16,6 +17,7 @@ export type RoutingMode = 'native' | 'tunnel';
 export interface StentorOptions {
   readonly routingMode: RoutingMode;
   readonly ipv6: boolean;
+  readonly plan?: AddressPlan;
   /** Options of the operator besides those that every lab has. */
   readonly operatorFlags?: readonly string[];
   /** Null: the operator reads `input` instead of an API server. */
@@ -38,11 +40,13 @@ const PROGRAMS = {operator: join(ROOT, 'dist', 'operator', 'main.js'), agent: jo
 export class Stentor {
   readonly options: StentorOptions;
   readonly #parts: StentorParts;
+  readonly #plan: AddressPlan;
   #operator: Daemon | null = null;
   readonly #agents = new Map<string, Daemon>();
 
   constructor(options: StentorOptions, parts: StentorParts) {
     this.options = options;
+    this.#plan = options.plan ?? RACK_PLAN;
     this.#parts = parts;
   }
 
@@ -87,8 +91,8 @@ export class Stentor {
       : ['--kubeconfig', this.options.kubeconfig];
     this.#operator = startDaemon({
       name: 'operator', netns: ctl.path, logFile: run.log('operator'),
-      command: [NODE, PROGRAMS.operator, ...source, '--listen', `${API_ADDRESS}:${OPERATOR_PORT}`, '--http-listen', this.operatorHttp, '--ca-dir', this.#caDir,
-        '--server-names', OPERATOR_NAME, '--routing-mode', this.options.routingMode, '--ipv4-native-routing-cidr', '10.0.0.0/8', '--cluster-name', 'cilium-bgp',
+      command: [NODE, PROGRAMS.operator, ...source, '--listen', `${this.#plan.apiAddress}:${OPERATOR_PORT}`, '--http-listen', this.operatorHttp, '--ca-dir', this.#caDir,
+        '--server-names', OPERATOR_NAME, '--routing-mode', this.options.routingMode, '--ipv4-native-routing-cidr', this.#plan.nativeRoutingCidr, '--cluster-name', this.#plan.clusterName,
         ...(this.options.ipv6 ? ['--enable-ipv6', 'true', '--ipv6-native-routing-cidr', NATIVE6] : []), ...this.options.operatorFlags ?? []],
     });
     recordProcess(run, this.#operator.pid, 'operator');
@@ -97,7 +101,7 @@ export class Stentor {
 
   /** Ready when the agent answers on its socket and holds a state of the operator. */
   async startAgent(node: string): Promise<void> {
-    const spec = NODES.find((item) => item.name === node);
+    const spec = this.#plan.nodes.find((item) => item.name === node);
     const netns = this.#parts.nodes.get(node);
     if (spec === undefined || netns === undefined) throw new Error(`the lab has no node ${node}`);
     const tls = await this.#certificate(node);
@@ -153,7 +157,7 @@ export class Stentor {
 
   #agentFlags(spec: NodeSpec, tls: string): readonly string[] {
     return [
-      '--node-name', spec.name, '--operator-address', `${API_ADDRESS}:${OPERATOR_PORT}`, '--operator-name', OPERATOR_NAME, '--devices', 'net0',
+      '--node-name', spec.name, '--operator-address', `${this.#plan.apiAddress}:${OPERATOR_PORT}`, '--operator-name', OPERATOR_NAME, '--devices', 'net0',
       '--tls-ca', join(tls, 'ca.crt'), '--tls-cert', join(tls, 'tls.crt'), '--tls-key', join(tls, 'tls.key'),
       '--state-dir', this.stateDir(spec.name), '--bpf-root', this.bpfRoot(spec.name), '--cgroup-root', join(this.#parts.run.cgroupRoot, spec.name),
       '--api-socket', this.agentSocket(spec.name), '--metrics-addr', this.agentMetrics(spec.name), '--gobgpd', tool('gobgpd'),

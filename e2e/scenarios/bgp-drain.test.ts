@@ -32,7 +32,7 @@ const service = (name: string): object => ({
 });
 const echo = {
   apiVersion: 'v1', kind: 'Pod', metadata: {name: 'echo', namespace: 'default', labels: {app: 'echo'}},
-  spec: {nodeName: NODE, terminationGracePeriodSeconds: 1, containers: [{name: 'echo', image: 'lab/echo', ports: [{containerPort: 80}]}]},
+  spec: {nodeName: NODE, terminationGracePeriodSeconds: 1, containers: [{name: 'echo', image: 'lab/echo', ports: [{containerPort: 80, protocol: 'TCP'}, {containerPort: 80, protocol: 'UDP'}]}]},
 };
 
 beforeAll(async () => {
