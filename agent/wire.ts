@@ -173,7 +173,10 @@ async function buildAgent(config: AgentConfig, context: Context): Promise<Built>
   const speaker = new SpeakerSession({directory: stateFile('gobgpd'), command: [config['gobgpd']]}, {
     clock, log, onReconciled: (instance, errors, seconds) => late.counts?.bgpReconciled(instance, errors, seconds),
     node: async () => ({
-      gateways: defaultGateways([...await netlink.routes({family: 4}), ...await netlink.routes({family: 6})]),
+      gateways: defaultGateways(
+        [...await netlink.routes({family: 4}), ...await netlink.routes({family: 6})],
+        (ifindex) => [...links.all.values()].find((link) => link.ifindex === ifindex)?.name ?? null,
+      ),
       interfaces: new Map([...links.all].map(([name, {addresses}]) => [name, addresses.map((text) => text.slice(0, text.indexOf('/')))] as const)),
     }),
   });

@@ -56,6 +56,7 @@ test('it waits in a condition, also after a restart, until the object says that 
   expect(events()).toEqual([expect.stringContaining(`2 of 2 paths would be withdrawn (100%, more than 20%): they stay; if that is meant: stentorctl bgp confirm CiliumBGPPeeringPolicy/p --change ${hash()}`)]);
   expect(announced(a)).toBe('10.98.0.0/24');
   expect(await harness.debug('bgp')).toMatchObject({guard: {paths: 2, withdrawn: 2, share: 0.2, held: [{id: 'CiliumBGPPeeringPolicy/p', gone: false}]}});
+  expect(await (await fetch(`http://${harness.operator?.addresses.http ?? ''}/metrics`)).text()).toMatch(/^stentor_operator_bgp_withdrawals_held 2$/m);
   await until('it is written', () => harness.operator?.engine.tables.bgpAccepted.get('accepted')?.held['CiliumBGPPeeringPolicy/p'] === hash());
   const before = hash();
   await harness.stopOperator();

@@ -175,6 +175,8 @@ function collectGauges(metrics: OperatorMetrics, parts: {engine: Engine; server:
     metrics.policiesPending.set({}, engine.enforcement.pendingCount);
     metrics.writesPending.set({}, source.applier?.pending ?? 0);
     metrics.unmanagedPods.set({}, engine.unmanagedPods());
+    metrics.nodesDrained.set({}, engine.tables.bgpDrains.size);
+    metrics.withdrawalsHeld.set({}, engine.compiler.speakers.guard?.state.withdrawn ?? 0);
     collectLbIpam(metrics, engine);
     collectPodCidrs(metrics, engine);
     for (const [table, rows] of Object.entries(engine.tables)) metrics.rows.set({table}, rows.size);

@@ -73,6 +73,8 @@ function narrowFirst(a: ExportRule, b: ExportRule): number {
 function advertisementProblem(advertisement: Advertisement): string | null {
   const peer = advertisement.peers.find((one) => canonicalAddress(one) === null);
   if (peer !== undefined) return `${peer} is not an address`;
+  const linkLocal = advertisement.peers.find((one) => one.includes('%'));
+  if (linkLocal !== undefined) return `a link-local peer such as ${linkLocal} cannot be told something else than the others`;
   const {localPreference} = advertisement;
   if (localPreference !== null && !within(localPreference, 0, 0xffffffff)) return `local preference ${localPreference} does not fit 32 bits`;
   const community = advertisement.communities.find((one) => !within(one, 0, 0xffffffff));

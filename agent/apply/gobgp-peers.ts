@@ -12,6 +12,8 @@ export interface PeerIntent {
   readonly password: string;
   /** Empty = the kernel's choice. */
   readonly localAddress: string;
+  /** 0 = the kernel's choice. */
+  readonly localPort: number;
   readonly timers: {readonly hold: number; readonly keepalive: number; readonly connectRetry: number; readonly idleHold: number};
   /** 0 = GoBGP's default for the kind of peering. */
   readonly multihopTtl: number;
@@ -44,10 +46,12 @@ export function sessionState(peer: api.Peer.$Properties): BgpSessionState {
   return SESSIONS[peer.state?.sessionState ?? 0] ?? 'unknown';
 }
 
-/** Canonical text of an address; null when it is none. GoBGP errs or panics on those, so they never reach it. */
+/** Canonical text of an address; null when it is none. GoBGP errs or panics on those, so they never reach it. A link-local one has its interface after `%`. */
 export function canonicalAddress(text: string): string | null {
-  const address = parseAddress(text);
-  return address === null ? null : formatAddress(address);
+  const [bare = '', zone, ...more] = text.split('%');
+  const address = parseAddress(bare);
+  if (address === null || zone === '' || more.length > 0) return null;
+  return zone === undefined ? formatAddress(address) : `${formatAddress(address)}%${zone}`;
 }
 
 export function peerIntents(instance: BgpInstance): {readonly intents: ReadonlyMap<string, PeerIntent>; readonly failures: readonly SpeakerFailure[]} {
@@ -77,6 +81,7 @@ function peerProblem(peer: BgpPeer): string | null {
     return `graceful restart time ${peer.gracefulRestart.restartSeconds} s is not within 1..4095 s`;
   }
   if (Buffer.byteLength(peer.password ?? '') > PASSWORD_BYTES_MAX) return `the password is longer than ${PASSWORD_BYTES_MAX} bytes`;
+  if (peer.localPort !== undefined && !within(peer.localPort, 1, 65535)) return `source port ${peer.localPort} is not within 1..65535`;
   if (peer.localAddress !== undefined && canonicalAddress(peer.localAddress) === null) return `${peer.localAddress} is not an address`;
   return peer.families.length === 0 ? 'no address family' : null;
 }
@@ -92,6 +97,7 @@ function intentOf(peer: BgpPeer, address: string, localAsn: number): PeerIntent 
     port: peer.port,
     password: peer.password ?? '',
     localAddress: canonicalAddress(peer.localAddress ?? '') ?? '',
+    localPort: peer.localPort ?? 0,
     timers: {
       hold: peer.holdTimeSeconds,
       keepalive: peer.keepaliveSeconds,
@@ -119,7 +125,7 @@ export function peerMessage(intent: PeerIntent, restarted: boolean): api.Peer.$P
         idleHoldTimeAfterReset: timers.idleHold,
       },
     },
-    transport: {remotePort: intent.port, ...(intent.localAddress === '' ? {} : {localAddress: intent.localAddress})},
+    transport: {remotePort: intent.port, ...(intent.localAddress === '' ? {} : {localAddress: intent.localAddress}), ...(intent.localPort === 0 ? {} : {localPort: intent.localPort})},
     ...(intent.multihopTtl > 0 ? {ebgpMultihop: {enabled: true, multihopTtl: intent.multihopTtl}} : {}),
     ...(restartSeconds === null ? {} : {gracefulRestart: {
       enabled: true, restartTime: restartSeconds, notificationEnabled: true, deferralTime: DEFERRAL_SECONDS, localRestarting: restarted,
@@ -151,6 +157,7 @@ export function observedIntent(peer: api.Peer.$Properties): PeerIntent {
     port: peerPort(peer),
     password: peer.conf?.authPassword ?? '',
     localAddress: canonicalAddress(peer.transport?.localAddress ?? '') ?? '',
+    localPort: peer.transport?.localPort ?? 0,
     timers: {
       hold: Number(timers?.holdTime ?? 0),
       keepalive: Number(timers?.keepaliveInterval ?? 0),

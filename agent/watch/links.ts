@@ -43,7 +43,7 @@ export class LinkWatch {
 
   async start(): Promise<void> {
     // Subscribed before the first reading: a change between the two is not lost.
-    this.#unsubscribe = this.#parts.netlink.subscribe(['link', 'address4'], () => {
+    this.#unsubscribe = this.#parts.netlink.subscribe(['link', 'address4', 'address6'], () => {
       this.refresh().catch((error: unknown) => this.#parts.log.warn('links cannot be read', errorFields(error)));
     });
     await this.refresh();

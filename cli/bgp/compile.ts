@@ -45,11 +45,14 @@ function speakerJson({speaker}: CompiledSpeaker) {
 }
 
 /** I4. No password is in it: a peer names its Secret. */
-function instanceJson({name, asn, routerId, listenPort, peers, advertisements}: BgpInstance) {
+function instanceJson({name, asn, routerId, listenPort, peers, advertisements, interfaces = []}: BgpInstance) {
   return {
     name, asn, routerId, listenPort,
-    peers: peers.map(({families, password: _password, localAddress, sourceInterface, bfd, ...peer}) => ({
-      ...peer, bfd: bfd ?? null, sourceInterface: sourceInterface ?? null, localAddress: localAddress ?? null, families: families.map(({afi, safi}) => `${afi}/${safi}`),
+    peers: peers.map(({families, password: _password, localAddress, localPort, sourceInterface, bfd, ...peer}) => ({
+      ...peer, bfd: bfd ?? null, sourceInterface: sourceInterface ?? null, localAddress: localAddress ?? null, localPort: localPort ?? null, families: families.map(({afi, safi}) => `${afi}/${safi}`),
+    })),
+    interfaces: interfaces.map(({interface: device, afi, peer, localPreference, communities, largeCommunities}) => ({
+      interface: device, family: `${afi}/unicast`, peer, attributes: {localPreference, communities: communities.map(communityText), largeCommunities},
     })),
     paths: advertisements.map(({prefix, peers: told, localPreference, communities, largeCommunities, origin}) => ({
       family: `${familyOf(prefix)}/unicast`, prefix, peers: told,

@@ -50,6 +50,8 @@ const prefix: Shape = (value, path) => {
 };
 
 const address: Shape = (value, path) => (typeof value === 'string' && parseAddress(value) !== null ? null : `${path} is not an address`);
+/** A link-local one may have its interface after `%`. */
+const peerAddress: Shape = (value, path) => address(typeof value === 'string' ? value.replace(/%[^%]+$/, '') : value, path);
 const address4: Shape = (value, path) => (typeof value === 'string' && parseAddress(value)?.family === 4 ? null : `${path} is not an IPv4 address`);
 
 function oneOf(...values: readonly string[]): Shape {
@@ -113,21 +115,25 @@ const POLICY_ENTRY = object({
 });
 
 const BGP_PEER = object({
-  address, asn: u32, port: u16, holdTimeSeconds: u16, keepaliveSeconds: u16, connectRetrySeconds: u32, multihopTtl: integer(1, 255),
-  gracefulRestart: object({enabled: flag, restartSeconds: u16}), authSecret: nullable(text), password: optional(text), localAddress: optional(address), sourceInterface: optional(text),
+  address: peerAddress, asn: u32, port: u16, holdTimeSeconds: u16, keepaliveSeconds: u16, connectRetrySeconds: u32, multihopTtl: integer(1, 255),
+  gracefulRestart: object({enabled: flag, restartSeconds: u16}), authSecret: nullable(text), password: optional(text), localAddress: optional(address), localPort: optional(u16), sourceInterface: optional(text),
   bfd: optional(object({intervalMs: integer(10, 60_000), multiplier: integer(2, 0xff)})),
   families: list(object({afi: oneOf('ipv4', 'ipv6'), safi: oneOf('unicast')})),
 });
 
 const ADVERTISEMENT = object({
-  prefix, peers: list(address), localPreference: nullable(u32), communities: list(u32), largeCommunities: list(text), origin: object(REF),
+  prefix, peers: list(peerAddress), localPreference: nullable(u32), communities: list(u32), largeCommunities: list(text), origin: object(REF),
+});
+
+const INTERFACE_ADVERTISEMENT = object({
+  interface: text, afi: oneOf('ipv4', 'ipv6'), peer: peerAddress, localPreference: nullable(u32), communities: list(u32), largeCommunities: list(text), origin: object(REF),
 });
 
 const BGP_INSTANCE = object({
-  name: text, asn: u32, routerId: address4, listenPort: integer(-1, 0xffff), peers: list(BGP_PEER), advertisements: list(ADVERTISEMENT),
+  name: text, asn: u32, routerId: address4, listenPort: integer(-1, 0xffff), peers: list(BGP_PEER), advertisements: list(ADVERTISEMENT), interfaces: optional(list(INTERFACE_ADVERTISEMENT)),
 });
 
-const SPEAKER_HOLD = object({instance: nullable(text), peer: nullable(address), reason: text});
+const SPEAKER_HOLD = object({instance: nullable(text), peer: nullable(peerAddress), reason: text});
 
 interface KindShape {
   readonly shape: Shape;

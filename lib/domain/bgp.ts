@@ -34,6 +34,8 @@ export interface BgpPeer {
   readonly bfd?: BfdTimers;
   /** Source address of the session; absent = the kernel's choice. */
   readonly localAddress?: string;
+  /** Source port of the session; absent = the kernel's choice. */
+  readonly localPort?: number;
   /** Interface whose address is the source, unless there is a `localAddress`. */
   readonly sourceInterface?: string;
   readonly families: readonly FamilyName[];
@@ -56,6 +58,14 @@ export interface Advertisement extends PathAttributes {
   readonly origin: ObjectRef;
 }
 
+/** An interface of the node whose addresses a peer is told: its agent puts in the prefixes. */
+export interface InterfaceAdvertisement extends PathAttributes {
+  readonly interface: string;
+  readonly afi: 'ipv4' | 'ipv6';
+  readonly peer: string;
+  readonly origin: ObjectRef;
+}
+
 export interface BgpInstance {
   readonly name: string;
   readonly asn: number;
@@ -64,6 +74,7 @@ export interface BgpInstance {
   readonly listenPort: number;
   readonly peers: readonly BgpPeer[];
   readonly advertisements: readonly Advertisement[];
+  readonly interfaces?: readonly InterfaceAdvertisement[];
 }
 
 /** What stays as it is because what should be is not known: a broken object never withdraws a route. What does not run yet stays down. */

@@ -72,19 +72,32 @@ function drainOf({drain, unschedulable, ready}: NodeHealthFact, options: DrainOp
 /** `announcedElsewhere`: by a node that stays. A route that nobody else has is never withdrawn, unless all are to be. */
 export function drainedSpeaker(speaker: Speaker, drain: BgpDrainFact, announcedElsewhere: (prefix: string) => boolean): Speaker {
   const stays = ({prefix}: Advertisement): boolean => !drain.withdrawn || (drain.withdraw === 'redundant' && !announcedElsewhere(prefix));
-  return {...speaker, instances: speaker.instances.map((instance) => ({...instance, advertisements: shutDown({...instance, advertisements: instance.advertisements.filter(stays)})}))};
+  return {...speaker, instances: speaker.instances.map((instance) => {
+    const {interfaces = [], ...rest} = instance;
+    // Nobody else has the node's own addresses.
+    const own = drain.withdrawn && drain.withdraw === 'all' ? [] : interfaces;
+    return {...rest, ...shutDown({...rest, advertisements: instance.advertisements.filter(stays), ...(own.length === 0 ? {} : {interfaces: own})})};
+  })};
 }
 
 /** A local preference is nothing to a peer of another AS. */
-function shutDown(instance: BgpInstance): readonly Advertisement[] {
+function shutDown(instance: BgpInstance): Pick<BgpInstance, 'advertisements' | 'interfaces'> {
   const {asn, peers, advertisements} = instance;
   const draining = (attributes: PathAttributes, isInternal: boolean): PathAttributes => ({
     ...attributes, communities: [...new Set([...attributes.communities, GRACEFUL_SHUTDOWN])].sort((a, b) => a - b),
     localPreference: isInternal ? DRAINING_PREFERENCE : attributes.localPreference,
   });
   const internal = new Set(peers.filter((peer) => peer.asn === asn).map(({address}) => address));
-  if (internal.size === 0 || internal.size === peers.length) return advertisements.map((one) => ({...one, ...draining(one, internal.size > 0)}));
-  return groupAdvertisements(peerPaths(instance).map((path) => ({...path, attributes: draining(path.attributes, internal.has(path.peer))})), peers);
+  const isMixed = internal.size > 0 && internal.size < peers.length;
+  return {
+    advertisements: isMixed ? groupAdvertisements(peerPaths(instance).map((path) => ({...path, attributes: draining(path.attributes, internal.has(path.peer))})), peers)
+      : advertisements.map((one) => ({...one, ...attributesOf(draining(one, internal.size > 0))})),
+    ...(instance.interfaces === undefined ? {} : {interfaces: instance.interfaces.map((one) => ({...one, ...attributesOf(draining(one, internal.has(one.peer)))}))}),
+  };
+}
+
+function attributesOf({localPreference, communities, largeCommunities}: PathAttributes): PathAttributes {
+  return {localPreference, communities, largeCommunities};
 }
 
 /** Whether one of the speakers announces a prefix. Their lists are sorted, and long: few of a node's prefixes are looked for in them. */

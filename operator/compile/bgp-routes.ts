@@ -2,7 +2,7 @@
 
 import type {ObjectRef} from '../../lib/core/errors.js';
 import {compareStrings} from '../../lib/core/order.js';
-import {NO_ATTRIBUTES, type BgpPeer, type PathAttributes} from '../../lib/domain/bgp.js';
+import {NO_ATTRIBUTES, type BgpPeer, type InterfaceAdvertisement, type PathAttributes} from '../../lib/domain/bgp.js';
 import {familyOf, type PeerPath} from '../../lib/domain/bgp-advertisements.js';
 import type {Labels} from '../../lib/domain/labels.js';
 import {matches, type Selector} from '../../lib/domain/selector.js';
@@ -73,6 +73,20 @@ export function plannedPaths(plans: readonly PeerPlan[], context: NodeContext, p
   return paths;
 }
 
+export function plannedInterfaces(plans: readonly PeerPlan[], {node}: NodeContext): InterfaceAdvertisement[] {
+  const origin: ObjectRef = {kind: 'Node', namespace: '', name: node.name, uid: node.uid};
+  const all = plans.flatMap(({peer, announcements}) => announcements.flatMap(({what, afis, attributes: [rule]}) => (what.kind !== 'Interface' ? []
+    : afis.filter((afi) => peer.families.some((family) => family.afi === afi))
+      .map((afi): InterfaceAdvertisement => ({interface: what.name, afi, peer: peer.address, ...rule?.attributes ?? NO_ATTRIBUTES, origin})))));
+  const byKey = new Map<string, InterfaceAdvertisement>();
+  for (const one of all) {
+    const key = `${one.peer} ${one.interface} ${one.afi}`;
+    const before = byKey.get(key);
+    byKey.set(key, before === undefined ? one : {...one, ...merge(before, one)});
+  }
+  return [...byKey].sort(([a], [b]) => compareStrings(a, b)).map(([, one]) => one);
+}
+
 function candidatesOf(what: Announcement, context: NodeContext, part: Part): readonly Candidate[] {
   const {node, routes} = context;
   if (what.kind !== 'Service') return part === 'shared' ? [] : ownCandidates(what, context);
@@ -87,6 +101,9 @@ function ownCandidates(what: Exclude<Announcement, ServiceSelection>, {node, lab
       const origin: ObjectRef = {kind: 'Node', namespace: '', name: node.name, uid: node.uid};
       return node.podCidrs.map((prefix) => ({prefix, origin, from: 'PodCIDR', labels}));
     }
+    // Only the node knows its addresses: `plannedInterfaces`.
+    case 'Interface':
+      return [];
     case 'CiliumPodIPPool':
       return routes.podIpPools(node.name, what.selector);
   }

@@ -31,7 +31,8 @@ export class Speakers {
 
   /** Nodes whose speaker is another one now. */
   update(tables: Tables, changed: ChangedKeys): ReadonlySet<string> {
-    const names = new Set([...this.#compiled.update(tables, changed), ...changed.bgpDrains ?? []]);
+    const different = this.#compiled.update(tables, changed);
+    const names = new Set([...different, ...changed.bgpDrains ?? []]);
     for (const name of this.#guard?.update(tables, changed, this.#compiled) ?? []) names.add(name);
     // What may be withdrawn depends on what the others announce.
     if (names.size > 0 || changed.nodeHealth !== undefined) for (const [name, {withdrawn}] of tables.bgpDrains) if (withdrawn) names.add(name);
@@ -44,7 +45,9 @@ export class Speakers {
       }
       const told = this.#drained(tables, name, this.#guard?.told(name, compiled) ?? compiled);
       const before = this.#all.get(name);
-      if (before !== undefined && deepEqual({...before, resource: null}, {...told, resource: null})) continue;
+      // What was compiled anew and is told as it is need not be compared a second time.
+      const isNew = told === compiled && different.has(name);
+      if (!isNew && before !== undefined && deepEqual({...before, resource: null}, {...told, resource: null})) continue;
       this.#all.set(name, {...told, resource: resource('speaker', KEY, told.speaker)});
       stale.add(name);
     }

@@ -84,9 +84,10 @@ function planPeer(fact: BgpInstancePeerFact, {where, instance, own, inputs, trou
   const selected = selectedAdvertisements(config, inputs.advertisements);
   const broken = selected.find(({advertisement}) => advertisement.invalid !== null);
   if (broken !== undefined) return hold(`the CiliumBGPAdvertisement ${broken.advertisement.ref.name} is invalid: ${broken.advertisement.invalid ?? ''}`);
-  const localAddress = own?.peers.find((peer) => peer.name === name)?.localAddress ?? null;
+  const {localAddress = null, localPort = null} = own?.peers.find((peer) => peer.name === name) ?? {};
   const peer: BgpPeer = {
     address, asn, ...config.settings, families: config.families.map(({family}) => family), ...(localAddress === null ? {} : {localAddress}),
+    ...(localPort === null ? {} : {localPort}),
   };
   return {peer, announcements: selected.flatMap(announcementsOf)};
 }

@@ -1,5 +1,6 @@
 // What a change of speakers withdraws, and the speaker that says what is new without withdrawing. Pure.
 
+import {deepEqual} from '../../lib/core/equal.js';
 import type {BgpInstance, BgpPeer, Speaker, SpeakerHold} from '../../lib/domain/bgp.js';
 import {familyOf, groupAdvertisements, peerPaths, type PeerPath} from '../../lib/domain/bgp-advertisements.js';
 
@@ -17,10 +18,16 @@ export function withdrawalsOf(before: Told, after: Told): Withdrawals {
     const now = after.get(node)?.speaker;
     for (const instance of speaker.instances) {
       paths += peerPaths(instance).length;
-      if (now !== speaker) withdrawn += withdrawnPaths(instance, now).length;
+      if (!saysTheSame(instance, now)) withdrawn += withdrawnPaths(instance, now).length;
     }
   }
   return {paths, withdrawn};
+}
+
+/** Of most instances nothing has changed: that is found out sooner than what they say. */
+function saysTheSame(before: BgpInstance, after: Speaker | undefined): boolean {
+  const now = after?.instances.find(({name}) => name === before.name);
+  return now !== undefined && deepEqual(before.peers, now.peers) && deepEqual(before.advertisements, now.advertisements);
 }
 
 /** What is held stays: nothing of it is withdrawn. */

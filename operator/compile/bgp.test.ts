@@ -187,6 +187,17 @@ describe('BGPv2', () => {
     expect(compile([...WHOLE, broken]).speaker).toMatchObject({source: {name: 'rack0'}, instances: [{asn: 65005}]});
   });
 
+  test('addresses of an interface: to the peers whose families select the advertisement, with the attributes of all; a source port of the override, or of all', () => {
+    const items = [{advertisementType: 'Interface', interface: {name: 'lo'}, attributes: {localPreference: 7}}, {advertisementType: 'Interface', interface: {name: 'lo'}, attributes: {communities: {standard: ['1:1']}}}];
+    const {speaker, findings} = compile([...WHOLE.slice(0, 2), peerConfig({transport: {localPort: 1790}}), advertisement('loopback', items)]);
+    expect([speaker.instances, findings]).toMatchObject([[{advertisements: [], peers: [{localPort: 1790}], interfaces: [
+      {interface: 'lo', afi: 'ipv4', peer: '10.1.5.1', localPreference: 7, communities: [65537], origin: {kind: 'Node', name: 'a'}}]}], []]);
+    const override = object('CiliumBGPNodeConfigOverride', 'a', {bgpInstances: [{name: 'asn-65005', peers: [{name: 'leaf', localPort: 40179}]}]});
+    expect(compile([...WHOLE, override]).speaker.instances[0]).toMatchObject({peers: [{localPort: 40179}]});
+    expect(compile([...WHOLE, override]).speaker.instances[0]).not.toHaveProperty('interfaces');
+    expect(compile([node('a'), clusterConfig('c', [PEER]), peerConfig(), advertisement('x', [{advertisementType: 'Interface'}])]).speaker.holds).toMatchObject([{peer: '10.1.5.1'}]);
+  });
+
   test('both generations on different nodes do not touch each other', () => {
     const own = object('CiliumBGPPeeringPolicy', 'p', {nodeSelector: {matchLabels: {rack: 'rack1'}}, virtualRouters: [{localASN: 1, neighbors: [{peerAddress: '10.1.5.1/24', peerASN: 1}]}]});
     expect(compile([...WHOLE, own])).toMatchObject({speaker: {source: {kind: 'CiliumBGPClusterConfig'}}, findings: []});

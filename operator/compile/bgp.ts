@@ -9,7 +9,7 @@ import {matches} from '../../lib/domain/selector.js';
 import type {BgpSelectingFact} from '../model/bgp-facts.js';
 import type {NodeFact} from '../model/facts.js';
 import type {BgpFinding, BgpInputs, InstancePlan, SpeakerPlan} from './bgp-plan.js';
-import type {NodeContext} from './bgp-routes.js';
+import {plannedInterfaces, type NodeContext} from './bgp-routes.js';
 import type {SharedAdvertisements} from './bgp-shared.js';
 import {planPolicy} from './bgp-v1.js';
 import {planClusterConfig} from './bgp-v2.js';
@@ -127,5 +127,6 @@ function withPasswords(instance: InstancePlan, secrets: BgpInputs['secrets'], {w
 
 function compileInstance({name, asn, routerId, listenPort, peers: plans}: InstancePlan, context: NodeContext & {readonly shared: SharedAdvertisements}): BgpInstance {
   const peers = plans.map(({peer}) => peer).sort((a, b) => compareStrings(a.address, b.address));
-  return {name, asn, routerId, listenPort, peers, advertisements: context.shared.of(plans, peers, context)};
+  const interfaces = plannedInterfaces(plans, context);
+  return {name, asn, routerId, listenPort, peers, advertisements: context.shared.of(plans, peers, context), ...(interfaces.length === 0 ? {} : {interfaces})};
 }

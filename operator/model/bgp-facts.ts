@@ -51,6 +51,7 @@ export interface ServiceSelection {
 /** What is announced. */
 export type Announcement =
   | {readonly kind: 'PodCIDR'}
+  | {readonly kind: 'Interface'; readonly name: string}
   | ServiceSelection
   | {readonly kind: 'CiliumPodIPPool'; readonly selector: Selector};
 
@@ -123,7 +124,7 @@ export interface BgpOverrideFact extends BgpObjectFact {
     readonly routerId: string | null;
     readonly localAsn: number | null;
     readonly localPort: number | null;
-    readonly peers: readonly {readonly name: string; readonly localAddress: string | null}[];
+    readonly peers: readonly {readonly name: string; readonly localAddress: string | null; readonly localPort: number | null}[];
   }[];
 }
 

@@ -19,6 +19,8 @@ export interface OperatorMetrics {
   readonly admissionQueue: Gauge;
   readonly leading: Gauge<'name'>;
   readonly unmanagedPods: Gauge;
+  readonly nodesDrained: Gauge;
+  readonly withdrawalsHeld: Gauge;
   readonly apiCallSeconds: Histogram<'verb' | 'code'>;
   readonly writes: Counter<'kind' | 'verb' | 'result'>;
   readonly writesPending: Gauge;
@@ -59,6 +61,8 @@ export function createMetrics(): OperatorMetrics {
     admissionQueue: own.gauge({name: 'snapshot_queue', help: 'Agents that wait for their first state'}),
     leading: process.gauge({name: 'leader_election_master_status', help: 'Whether this replica serves', labels: ['name']}),
     unmanagedPods: process.gauge({name: 'unmanaged_pods', help: 'Running pods that no agent has reported'}),
+    nodesDrained: own.gauge({name: 'bgp_nodes_drained', help: 'Nodes whose routes are announced with GRACEFUL_SHUTDOWN, or withdrawn'}),
+    withdrawalsHeld: own.gauge({name: 'bgp_withdrawals_held', help: 'Paths that would be withdrawn and wait for confirmation'}),
     lbIpam: {
       conflictingPools: process.gauge({name: 'lbipam_conflicting_pools', help: 'CiliumLoadBalancerIPPools that overlap another one and give nothing out'}),
       ipsAvailable: process.gauge({name: 'lbipam_ips_available', help: 'Addresses that a pool can still give out', labels: ['pool']}),

@@ -73,6 +73,7 @@ export function decodeBgpPeerConfig(object: KubeObject): BgpPeerConfigFact {
   const spec = record(object['spec']);
   const transport = record(spec['transport']);
   const sourceInterface = text(transport['sourceInterface']);
+  const localPort = optionalInteger(transport['localPort'], {path: 'spec.transport.localPort', min: 1, max: 65535}, findings);
   const families = list(spec['families']).map(record);
   return {
     settings: {
@@ -83,6 +84,7 @@ export function decodeBgpPeerConfig(object: KubeObject): BgpPeerConfigFact {
       authSecret: secretName(spec['authSecretRef']),
       ...bfd(object, findings),
       ...(sourceInterface === '' ? {} : {sourceInterface}),
+      ...(localPort === null ? {} : {localPort}),
     },
     families: families.length === 0 ? BOTH_FAMILIES.map((one) => ({family: one, advertisements: null})) : families.flatMap((item, i) => {
       const path = `spec.families[${i}]`;
@@ -123,12 +125,18 @@ function announcement(item: Json, path: string, findings: Findings): Announcemen
     case 'Service':
       return services(item, path, findings);
     case 'Interface':
-      findings.unsupported(`${path}.advertisementType`, 'addresses of interfaces are not announced');
-      return null;
+      return interfaceName(item, path, findings);
     default:
       findings.reject(`${path}.advertisementType`, `not an advertisement type: ${JSON.stringify(type ?? null)}`);
       return null;
   }
+}
+
+function interfaceName(item: Json, path: string, findings: Findings): Announcement | null {
+  const written = text(record(item['interface'])['name']);
+  if (written !== '') return {kind: 'Interface', name: written};
+  findings.reject(`${path}.interface.name`, 'the name of an interface is needed');
+  return null;
 }
 
 function services(item: Json, path: string, findings: Findings): Announcement | null {
@@ -168,8 +176,10 @@ function decodeOverride(item: Json, path: string, findings: Findings): BgpOverri
     localPort: optionalInteger(item['localPort'], {path: `${path}.localPort`, min: 1, max: 65535}, findings),
     peers: list(item['peers']).map(record).map((peer, i) => {
       const at = `${path}.peers[${i}]`;
-      if (!isAbsent(peer['localPort'])) findings.unsupported(`${at}.localPort`, 'the source port of a session is the kernel’s choice');
-      return {name: name(peer, at, findings), localAddress: optionalAddress(peer['localAddress'], `${at}.localAddress`, findings)};
+      return {
+        name: name(peer, at, findings), localAddress: optionalAddress(peer['localAddress'], `${at}.localAddress`, findings),
+        localPort: optionalInteger(peer['localPort'], {path: `${at}.localPort`, min: 1, max: 65535}, findings),
+      };
     }),
   };
 }
