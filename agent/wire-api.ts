@@ -113,7 +113,8 @@ export class AgentView implements EventNames {
       return {
         id: endpoint.id, namespace: endpoint.namespace, name: endpoint.name, containerId: endpoint.containerId, identity,
         labels: engine.held.tables.endpoint.get(endpointOwner(endpoint))?.value.labels ?? this.labelsOf(identity),
-        ipv4: endpoint.ipv4 ?? '', ipv6: endpoint.ipv6 ?? '', ifname: endpoint.hostIfname, mac: endpoint.mac, policy: this.#enforced(identity), state: endpoint.state,
+        ipv4: endpoint.ipv4 ?? '', ipv6: endpoint.ipv6 ?? '', ifname: endpoint.hostIfname, mac: endpoint.mac, policy: this.#enforced(identity),
+        isolatedBy: {ingress: this.isolatorsOf(endpoint.id, 'ingress'), egress: this.isolatorsOf(endpoint.id, 'egress')}, state: endpoint.state,
       };
     });
   }

@@ -54,6 +54,7 @@ import {LinkWatch} from './watch/links.js';
 import {SpeakerEvents} from './watch/speaker-events.js';
 import {AgentView, goneSince} from './wire-api.js';
 import {stateDiff} from './wire-diff.js';
+import {routeAnswer} from './wire-route.js';
 import {NodeEngine} from './wire-engine.js';
 import {PodPorts} from './wire-pods.js';
 
@@ -399,6 +400,7 @@ function addLoops(agent: Built, lifecycle: Lifecycle, fail: (error: unknown) => 
     status: () => agent.view.status(), endpoints: () => agent.view.endpointList(), identities: () => agent.view.identities(), nodes: () => agent.view.nodes(),
     bgpPeers: () => speakerEvents.peers(), policyOrigins: () => agent.view.policyOrigins(), state: () => agent.view.state(),
     bgpRoutes: ({type, afi, peer, vrouter}) => speaker.routes({type, family: {afi, safi: 'unicast'}, peer, vrouter}),
+    route: (to) => routeAnswer(netlink, links, to),
     stateDiff: async () => stateDiff(engine.compiled, maps), cni: (body) => agent.cni.answer(body),
   }, monitor))}));
   if (config['metrics-addr'] !== '') addServer(lifecycle, 'metrics', () => startHttpServer({listen: config['metrics-addr'], routes: metricRoutes(agent)}));

@@ -30,8 +30,8 @@ export class AgentClient {
   }
 
   /** The answer, or null when no agent answers: for what can be shown without it. */
-  async ask<P extends keyof AgentAnswers>(path: P): Promise<AgentAnswers[P] | null> {
-    return this.get(path).catch(() => null);
+  async ask<P extends keyof AgentAnswers>(path: P, query: Readonly<Record<string, string>> = {}): Promise<AgentAnswers[P] | null> {
+    return this.get(path, query).catch(() => null);
   }
 
   /** Lines of an answer that does not end by itself. */

@@ -9,7 +9,7 @@ import {identityId} from '../lib/domain/identity.js';
 import {sendJson, startHttpServer, type HttpServerHandle} from '../lib/run/http.js';
 import {BpfMap} from '../agent/kernel/bpf.js';
 import {CT_ENTRY, CT_TUPLE} from '../agent/maps/ct.js';
-import {endpointConfigCodec} from '../agent/maps/endpoint.js';
+import {endpointConfigCodec, ifToEndpointCodec, lxcCodec} from '../agent/maps/endpoint.js';
 import {ipcacheCodec} from '../agent/maps/ipcache.js';
 import {ipmasqCodec} from '../agent/maps/masq.js';
 import {encodePolicyKey, encodePolicyValue, policySlotCodec} from '../agent/maps/policy.js';
@@ -64,6 +64,10 @@ beforeAll(async () => {
   for (const prefix of PREFIXES) put('cilium_ipmasq_v4', ipmasqCodec.encodeKey(prefix), ipmasqCodec.encodeValue(null));
   put('cilium_ipcache', ipcacheCodec.encodeKey('10.98.2.0/24'), ipcacheCodec.encodeValue({identity: identityId(3), tunnelEndpoint: '10.1.8.10', skipTunnel: false}));
   put('cilium_ipcache', ipcacheCodec.encodeKey('10.98.1.5/32'), ipcacheCodec.encodeValue({identity: identityId(300), tunnelEndpoint: null, skipTunnel: false}));
+  put('cilium_ipcache', ipcacheCodec.encodeKey('10.98.2.7/32'), ipcacheCodec.encodeValue({identity: identityId(301), tunnelEndpoint: '10.1.8.10', skipTunnel: false}));
+  put('cilium_ipcache', ipcacheCodec.encodeKey('10.98.2.8/32'), ipcacheCodec.encodeValue({identity: identityId(302), tunnelEndpoint: '10.1.8.10', skipTunnel: false}));
+  put('cilium_lxc', lxcCodec.encodeKey('10.98.1.5'), lxcCodec.encodeValue({ifindex: 7, endpointId: 12, host: false, mac: '02:00:00:00:00:01', nodeMac: '02:00:00:00:00:02', identity: identityId(300)}));
+  put('cilium_if_to_ep', ifToEndpointCodec.encodeKey(7), ifToEndpointCodec.encodeValue(12));
   put('cilium_ep_config', endpointConfigCodec.encodeKey(12), endpointConfigCodec.encodeValue({
     identity: identityId(300), ipv4: '10.98.1.5', ipv6: null, ifindex: 7, mac: '02:00:00:00:00:01', nodeMac: '02:00:00:00:00:02', ingressEnforced: true, egressEnforced: false, audit: false,
   }));
@@ -113,6 +117,32 @@ describe('maps without an agent', () => {
     expect(JSON.parse(run('stentorctl', 'map', 'list', '-o', 'json').out)).toHaveLength(MAPS.size);
     expect(run('stentorctl', 'map', 'get', 'cilium_ep_config').out).toMatch(/12 +identity=300 ipv4=10.98.1.5/);
     for (const verb of [['bpf', 'nat', 'list'], ['bpf', 'metrics', 'list'], ['bpf', 'endpoint', 'list'], ['drops']]) expect(run('stentorctl', ...verb).code).toBe(0);
+  });
+
+  test('why: every gate on the way in, and the first that is closed', () => {
+    interface Answer {
+      readonly passes: boolean | null;
+      readonly closed: {readonly gate: string; readonly reason: number; readonly next: string} | null;
+      readonly gates: readonly {readonly gate: string; readonly detail: string}[];
+    }
+    const why = (...words: readonly string[]): {readonly code: number | null; readonly answer: Answer} => {
+      const {code, out} = run('stentorctl', 'why', ...words, '--pinned', '-o', 'json');
+      return {code, answer: JSON.parse(out) as Answer};
+    };
+    const open = why('10.98.2.7', '10.98.1.5', '80/TCP');
+    expect({code: open.code, passes: open.answer.passes}).toEqual({code: 0, passes: true});
+    expect(open.answer.gates.map(({gate}) => gate)).toEqual(['endpoint', 'policy-map', 'identity', 'conntrack', 'ingress-policy']);
+    expect(open.answer.gates.map(({detail}) => detail).join('\n')).toMatch(/identity 301 by 10\.98\.2\.7\/32, behind 10\.1\.8\.10\n1 of this flow[^]*an entry allows 80\/TCP from identity 301 \(L3-L4\)/);
+    expect(why('10.98.2.7', '10.98.1.5', '81/TCP')).toMatchObject({code: 1, answer: {passes: false, closed: {gate: 'ingress-policy', reason: 133, next: expect.stringContaining('policy explain')}}});
+    expect(why('10.98.2.8', '10.98.1.5', '80/TCP')).toMatchObject({code: 1, answer: {closed: {gate: 'ingress-policy', reason: 133}}});
+    // The way out without an agent: its policy is known, the route is not.
+    const away = why('10.98.1.5', '10.98.2.7', '80/TCP');
+    expect(away).toMatchObject({code: 1, answer: {closed: {gate: 'egress-policy', reason: 133}}});
+    expect(away.answer.gates.map(({gate}) => gate)).toEqual(['endpoint', 'policy-map', 'identity', 'conntrack', 'egress-policy', 'delivery', 'route', 'masquerade']);
+    expect(run('stentorctl', 'why', '10.98.2.7', '10.98.1.5', '81/TCP', '--pinned').out).toMatch(/^10\.98\.2\.7 -> 10\.98\.1\.5 81\/TCP: Policy denied \(133\) at ingress-policy[^]*^Next: allow it in a rule[^]*^NODE +SIDE +GATE/m);
+    expect(run('stentorctl', 'why', '10.9.9.9', '10.9.9.8', '--pinned')).toMatchObject({code: 1, err: expect.stringContaining('neither 10.9.9.9 nor 10.9.9.8 is a pod')});
+    expect(run('stentorctl', 'why', '10.98.1.5', 'fd00::1', '--pinned').code).toBe(2);
+    expect(run('stentorctl', 'why', '10.98.2.7', '10.98.1.5', 'x/TCP', '--pinned').code).toBe(2);
   });
 
   test('what the agent would tell is told from the maps, and the exit code says that it is a part', () => {

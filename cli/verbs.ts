@@ -87,6 +87,13 @@ export const VERBS: readonly VerbSpec[] = [
     load: async () => (await import('./verbs/drops.js')).drops,
   },
   {
+    path: 'why', summary: 'every gate that a flow meets in the datapath, and the first that is closed, with the policy and a next step; exit code 1 when one is',
+    args: [['<source>', 'a pod (namespace/name) or an address'], ['<destination>', 'the same'], ['[port]', '80/TCP, 53/UDP, 8/ICMP (default: an echo)']],
+    options: [['--peer <bpf-root[,socket]>', 'another node’s maps and agent, to look at both ends', 'repeat']],
+    examples: ['stentorctl why default/client default/server 80/TCP', 'stentorctl why default/client 20.1.1.1 443/TCP -o json'],
+    load: async () => (await import('./verbs/why.js')).why,
+  },
+  {
     path: 'datapath run', summary: 'packets of a pcap through the datapath’s programs, on maps filled from a state (root)',
     options: [
       ['--program <name>', 'from-container, to-container, from-overlay, to-overlay, from-netdev, to-netdev'], ['--state <file>', 'what `policy compile -o json` prints; `datapath` in it is the node'],

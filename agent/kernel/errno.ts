@@ -14,6 +14,8 @@ export const EAGAIN = constants.errno.EAGAIN;
 export const ENOSPC = constants.errno.ENOSPC;
 export const ENOBUFS = constants.errno.ENOBUFS;
 export const ESRCH = constants.errno.ESRCH;
+export const ENETUNREACH = constants.errno.ENETUNREACH;
+export const EHOSTUNREACH = constants.errno.EHOSTUNREACH;
 
 const NAMES: ReadonlyMap<number, string> = new Map([
   ...Object.entries(constants.errno).map(([name, number]): [number, string] => [number, name]),

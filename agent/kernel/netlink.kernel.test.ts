@@ -119,6 +119,16 @@ describe('addresses, routes, rules, neighbours', () => {
     expect((await netlink.routes({table: RT_TABLE_MAIN})).some((route) => route.prefix === '10.97.0.0/16' && route.protocol === 12)).toBe(true);
   });
 
+  test('the way to an address, as the kernel would take it', async () => {
+    const mine = {table: RT_TABLE_MAIN, protocol: RTPROT_STENTOR, scope: 'global', ifindex} as const;
+    await netlink.replaceRoute({...mine, prefix: '10.94.1.0/24', via: '10.1.5.11'});
+    expect(await netlink.routeTo('10.94.1.7')).toMatchObject({via: '10.1.5.11', ifindex});
+    expect(await netlink.routeTo('10.1.5.99')).toMatchObject({via: null, ifindex});
+    expect(await netlink.routeTo('203.0.113.9')).toBeNull();
+    expect(await netlink.routeTo('2001:db8::1')).toBeNull();
+    await netlink.deleteRoute({...mine, prefix: '10.94.1.0/24', via: '10.1.5.11'});
+  });
+
   test('a multipath route of another protocol is read with its next hops', async () => {
     node.run('ip', 'route', 'add', '10.96.0.0/16', 'proto', 'bird', 'nexthop', 'via', '10.1.5.20', 'nexthop', 'via', '10.1.5.21');
     const route = (await netlink.routes({protocol: 12})).find((candidate) => candidate.prefix === '10.96.0.0/16');

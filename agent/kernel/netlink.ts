@@ -3,7 +3,7 @@
 import {native} from '../../bpf-native/index.js';
 import {StentorError} from '../../lib/core/errors.js';
 import type {Family} from '../../lib/core/ip.js';
-import {check, EEXIST, ENODEV, ENOENT, ESRCH, kernelError} from './errno.js';
+import {check, EEXIST, EHOSTUNREACH, ENETUNREACH, ENODEV, ENOENT, ESRCH, kernelError} from './errno.js';
 import {Fd} from './fd.js';
 import {currentNetns, openNetns, type NetnsHandle} from './netns.js';
 import {
@@ -129,6 +129,16 @@ export class Netlink {
     const answers = await this.#dump(RTM.GETROUTE, rt.encodeRouteQuery(filter), 'RTM_GETROUTE');
     return answers.map(rt.decodeRoute).filter((route) => route !== null).filter((route) =>
       (filter.table === undefined || route.table === filter.table) && (filter.protocol === undefined || route.protocol === filter.protocol));
+  }
+
+  /** The way that a packet to `address` takes; null when there is none. */
+  async routeTo(address: string): Promise<rt.Route | null> {
+    try {
+      const [answer] = await this.query({type: RTM.GETROUTE, flags: 0, payload: rt.encodeRouteTo(address), what: `RTM_GETROUTE ${address}`});
+      return answer === undefined ? null : rt.decodeRoute(answer);
+    } catch (error) {
+      return isOneOf(error, [ENETUNREACH, EHOSTUNREACH]) ? null : raise(error);
+    }
   }
 
   replaceRoute(route: rt.RouteInput): Promise<void> {

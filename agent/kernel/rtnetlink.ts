@@ -286,6 +286,14 @@ export function encodeRouteQuery(filter: RouteFilter): Uint8Array {
   return payload.bytes();
 }
 
+/** Asks for the one route that a packet to `text` would take. */
+export function encodeRouteTo(text: string): Uint8Array {
+  const {family, bytes} = address(text);
+  const payload = routeHeader(familyNumber(family), 8 * bytes.length, {table: 0, protocol: 0, scope: 0, type: 0, flags: 0});
+  payload.attribute(RTA.DST, bytes);
+  return payload.bytes();
+}
+
 export type RouteInput = Pick<Route, 'prefix' | 'table' | 'protocol' | 'scope'> &
   Partial<Pick<Route, 'type' | 'ifindex' | 'via' | 'source' | 'mtu' | 'priority' | 'onLink'>>;
 

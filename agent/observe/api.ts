@@ -23,6 +23,7 @@ export interface ApiSources {
   bgpPeers(): Promise<AgentAnswers['/v1/bgp/peers']>;
   bgpRoutes(question: RouteQuestion): Promise<AgentAnswers['/v1/bgp/routes']>;
   policyOrigins(): AgentAnswers['/v1/policy-origins'];
+  route(to: string): Promise<AgentAnswers['/v1/route']>;
   state(): AgentAnswers['/v1/state'];
   stateDiff(): Promise<AgentAnswers['/v1/state/diff']>;
   cni(body: Buffer): Promise<{readonly exit: 0 | 1; readonly stdout: string}>;
@@ -45,6 +46,11 @@ export function apiRoutes(sources: ApiSources, monitor: Monitor): Readonly<Recor
     'GET /v1/bgp/peers': answer(() => sources.bgpPeers()),
     'GET /v1/bgp/routes': async (_request, response, url) => sendJson(response, 200, await sources.bgpRoutes(routeQuestion(url))),
     'GET /v1/policy-origins': answer(() => sources.policyOrigins()),
+    'GET /v1/route': async (_request, response, url) => {
+      const {to = ''} = takeParameters(url, ['to']);
+      if (parseAddress(to) === null) throw badRequest('to is not an address');
+      sendJson(response, 200, await sources.route(to));
+    },
     'GET /v1/state': answer(() => sources.state()),
     'GET /v1/state/diff': answer(() => sources.stateDiff()),
     'GET /v1/monitor': (_request, response, url) => follow(monitor, response, url),

@@ -187,7 +187,7 @@ describe('the socket', () => {
   const sources: ApiSources = {
     status: () => STATUS, endpoints: () => [], identities: () => [], nodes: () => [], bgpPeers: () => Promise.resolve([]),
     bgpRoutes: ({peer, vrouter}) => Promise.resolve([{vrouter: vrouter ?? 0, ...(peer === null ? {} : {peer}), prefix: '10.98.0.0/24', nextHop: '10.1.5.10', ageSeconds: 1, attrs: []}]),
-    policyOrigins: () => [], state: () => ({}), stateDiff: () => Promise.resolve({maps: []}),
+    policyOrigins: () => [], route: (to) => Promise.resolve({device: 'net0', via: to, mtu: null}), state: () => ({}), stateDiff: () => Promise.resolve({maps: []}),
     cni: (body) => Promise.resolve({exit: 1, stdout: `${body.length}`}),
   };
 

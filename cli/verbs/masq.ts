@@ -3,19 +3,17 @@
 import {parseAddress} from '../../lib/core/ip.js';
 import {compareStrings} from '../../lib/core/order.js';
 import type {AgentStatus} from '../../lib/domain/agent-api.js';
-import {ctAny6Codec, ctAnyCodec, ctTcp6Codec, ctTcpCodec} from '../../agent/maps/ct.js';
-import {lxcCodec} from '../../agent/maps/endpoint.js';
-import {ipcacheCodec} from '../../agent/maps/ipcache.js';
 import type {Verb, VerbContext} from '../context.js';
 import {CliError, EXIT, type ExitCode, usage} from '../errors.js';
-import {masqueradeAnswer, type MasqueradeAnswer, type MasqueradeFacts} from '../masquerade.js';
+import {masqueradeAnswer, type MasqueradeAnswer} from '../masquerade.js';
+import {nodePlace, readNode} from '../node-view.js';
 import {OperatorClient, type OperatorSession} from '../operator-client.js';
 import {printValue} from '../output.js';
-import {readIpmasq, readMap} from '../pins.js';
-import {byPrefix, ctRows, longestOf} from '../rows.js';
+import {readIpmasq} from '../pins.js';
+import {byPrefix} from '../rows.js';
 import {table} from '../table.js';
 import {tabwriter} from '../tabwriter.js';
-import {agentOf, argument, list as printList} from './common.js';
+import {agentOf, argument, list as printList, monotonicSeconds} from './common.js';
 import {endpoints} from './endpoint.js';
 
 type Masquerade = AgentStatus['masquerade'];
@@ -43,13 +41,13 @@ export const list: Verb = async (context) => {
 
 export const check: Verb = async (context) => {
   const [source, destination] = [await podAddress(context, argument(context, 0, 'the pod'), argument(context, 1, 'the destination')), argument(context, 1, 'the destination')];
-  const status = await statusOf(context);
-  const answer = masqueradeAnswer(factsOf(context, status), source, destination);
+  const node = await readNode(nodePlace(context.common), monotonicSeconds());
+  const answer = masqueradeAnswer(node.masquerade, source, destination);
   const {io, common} = context;
   if (common.format === 'name') io.out(`${answer.decidedBy}\n`);
   else if (common.format !== 'table' && common.format !== 'wide') await printValue(io, common.format, answer);
   else io.out(answerText(answer, common.format === 'wide' ? null : io.width));
-  return answer.masqueraded === null ? EXIT.partial : exitOf(context, status);
+  return answer.masqueraded === null ? EXIT.partial : exitOf(context, node.status);
 };
 
 function answerText(answer: MasqueradeAnswer, width: number | null): string {
@@ -65,18 +63,6 @@ function answerText(answer: MasqueradeAnswer, width: number | null): string {
     {title: 'PREFIX', cell: (row) => row.prefix ?? '-'},
     {title: 'WHY', cell: ({detail}) => detail},
   ], exclusions, width)}`;
-}
-
-/** Maps are read once, and only when they are asked for. */
-export function factsOf({common: {bpfRoot}}: VerbContext, status: AgentStatus | null): MasqueradeFacts {
-  const local = new Map(readMap(bpfRoot, lxcCodec));
-  const remote = longestOf(readMap(bpfRoot, ipcacheCodec));
-  const connections = [ctTcpCodec, ctAnyCodec, ctTcp6Codec, ctAny6Codec].flatMap((codec) => ctRows(codec.map, readMap(bpfRoot, codec), 0));
-  return {
-    settings: status?.masquerade.settings ?? null, routingMode: status?.routingMode ?? null, nonMasqueradeCidrs: readIpmasq(bpfRoot),
-    local: (address) => local.get(address) ?? null, remote: (address) => remote(address)?.value ?? null,
-    opened: (destination, pod) => connections.filter((row) => row.direction === 'in' && !row.related && row.source === destination && row.destination === pod).length,
-  };
 }
 
 /** An address as it is; a pod by `namespace/name`, in the family of the destination. */

@@ -2,6 +2,7 @@
 
 import type {BgpPeerStatus, BgpRouteStatus} from './bgp.js';
 import type {MasqueradeSettings} from './masquerade.js';
+import type {Direction} from './policy.js';
 import type {ApplyError} from './reports.js';
 
 export interface AgentStatus {
@@ -44,6 +45,8 @@ export interface AgentEndpoint {
   readonly mac: string;
   /** Whether a direction is enforced. */
   readonly policy: {readonly ingress: boolean; readonly egress: boolean};
+  /** The rules that isolate it: in that direction nothing passes but what some rule allows. Absent without an agent. */
+  readonly isolatedBy?: Readonly<Record<Direction, PolicyOriginsOf['origins']>>;
   readonly state: string;
 }
 
@@ -101,6 +104,14 @@ export interface MonitorRecord {
   readonly count?: number;
 }
 
+/** The node's way to an address; `device` empty: there is none. */
+export interface RouteAnswer {
+  readonly device: string;
+  /** Null: on the link itself. */
+  readonly via: string | null;
+  readonly mtu: number | null;
+}
+
 /** Keys in hex. `held`: the map is left as it is on purpose. */
 export interface StateDiff {
   readonly maps: readonly {
@@ -121,6 +132,7 @@ export interface AgentAnswers {
   readonly '/v1/bgp/peers': readonly BgpPeerStatus[];
   readonly '/v1/bgp/routes': readonly BgpRouteStatus[];
   readonly '/v1/policy-origins': readonly PolicyOriginsOf[];
+  readonly '/v1/route': RouteAnswer;
   readonly '/v1/state': unknown;
   readonly '/v1/state/diff': StateDiff;
 }
