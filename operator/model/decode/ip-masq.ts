@@ -20,7 +20,8 @@ export function decodeIpMasq(object: KubeObject): MasqueradeFact {
     return broken(`config is neither YAML nor JSON: ${error instanceof Error ? (error.message.split('\n')[0] ?? '') : String(error)}`);
   }
   if (parsed !== null && (typeof parsed !== 'object' || Array.isArray(parsed))) return broken('config is not an object');
-  const {nonMasqueradeCIDRs: cidrs = null, masqLinkLocal = null, masqLinkLocalIPv6 = null} = record(parsed);
+  const fields = record(parsed);
+  const [cidrs, masqLinkLocal, masqLinkLocalIPv6] = [fieldOf(fields, 'nonMasqueradeCIDRs'), fieldOf(fields, 'masqLinkLocal'), fieldOf(fields, 'masqLinkLocalIPv6')];
   if (cidrs !== null && !Array.isArray(cidrs)) return broken('nonMasqueradeCIDRs is not a list');
   for (const [name, value] of Object.entries({masqLinkLocal, masqLinkLocalIPv6})) {
     if (value !== null && typeof value !== 'boolean') return broken(`${name} is neither true nor false`);
@@ -32,4 +33,10 @@ export function decodeIpMasq(object: KubeObject): MasqueradeFact {
     prefixes.add(formatPrefix(prefix));
   }
   return {kind: 'configured', cidrs: [...prefixes].sort(compareStrings), masqueradeLinkLocal: masqLinkLocal === true, masqueradeLinkLocalIpv6: masqLinkLocalIPv6 === true};
+}
+
+/** The agents of others read such files with Go, for which the case of a name says nothing where no name is exact. */
+function fieldOf(fields: Readonly<Record<string, unknown>>, name: string): unknown {
+  const found = name in fields ? name : Object.keys(fields).find((key) => key.toLowerCase() === name.toLowerCase());
+  return found === undefined ? null : (fields[found] ?? null);
 }
