@@ -69,6 +69,12 @@ export const VERBS: readonly VerbSpec[] = [
     load: async () => (await import('./verbs/masq.js')).list,
   },
   {
+    path: 'masq compile', summary: 'the exceptions that every node of the manifests would run; exit code 1 when the ConfigMap is broken', args: [['[path...]', 'manifests: files, folders, -']],
+    options: [['--input <path...>', 'manifests: files, folders, -'], ['--config <file>', 'the operator’s options, or a ConfigMap such as cilium-config: enable-ipv6, enable-ipv4-masquerade']],
+    examples: ['stentorctl masq compile --input cluster/ -o json'],
+    load: async () => (await import('./verbs/masq-compile.js')).compile,
+  },
+  {
     path: 'masq check', summary: 'whether a pod’s packets to an address are masqueraded: every exclusion in its order, and the first that matched',
     args: [['<pod>', 'namespace/name or address, of this node'], ['<destination>', 'an address']],
     examples: ['stentorctl masq check default/client 20.1.1.1', 'stentorctl masq check 10.98.1.5 10.95.0.1 -o json'],
