@@ -169,6 +169,9 @@ test('status for people', () => {
   expect(statusText(refused, true)).toContain('not connected (last 10.0.0.1:7443); the node goes on with what it holds: its certificate is not for 10.0.0.1\n');
   expect(statusText({...STATUS, routingMode: null, operator: {...STATUS.operator, version: null, lastAckSequence: null}}, false)).not.toContain('null');
   expect(statusText(STATUS, false)).toContain('BGP:             AS 65005: 1/1 established\n');
+  expect(statusText(STATUS, false)).toContain('Certificate:     valid until 2027-01-02T03:04:05.000Z\n');
+  expect(statusText({...STATUS, certificate: {expires: null, lastError: 'TOKEN_REFUSED'}}, false)).toContain('Certificate:     none: TOKEN_REFUSED\n');
+  expect(statusText({...STATUS, certificate: null}, false)).toContain('Certificate:     none needed\n');
 });
 
 test('small things', () => {
