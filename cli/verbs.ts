@@ -37,6 +37,15 @@ export const VERBS: readonly VerbSpec[] = [
     load: async () => (await import('./verbs/node.js')).list,
   },
   {
+    path: 'node uninstall', summary: 'takes everything of the agent off this node; refuses while an agent runs or pods have their network from it',
+    options: [
+      ['--dry-run', 'only say what would go'], ['--force', 'also the network of pods that are there'], ['--state-dir <path>', 'the agent’s, /var/lib/stentor unless given'],
+      ['--cni-conf <path>', '/etc/cni/net.d/05-stentor.conflist unless given'], ['--cni-plugin <path>', '/opt/cni/bin/stentor-cni unless given'],
+    ],
+    examples: ['stentorctl node uninstall --dry-run', 'stentorctl node uninstall --force -o json'],
+    load: async () => (await import('./verbs/node-uninstall.js')).uninstall,
+  },
+  {
     path: 'bpf policy list', aliases: ['ls', 'get'], summary: 'policy maps: what each endpoint lets in and out, and which object says so',
     args: [['[endpoint]', 'only this endpoint']], examples: ['stentorctl bpf policy list', 'stentorctl bpf policy list 12 -o json'], load: bpf('policy'),
   },

@@ -3,6 +3,7 @@
 import {writeFileSync} from 'node:fs';
 import {StentorError} from '../../lib/core/errors.js';
 import type {ResourceName} from '../../lib/desired/node-state.js';
+import {NODE_DEVICES} from '../../lib/domain/devices.js';
 import type {LinkSpec} from '../compile/kernel-state.js';
 import {codeOf} from '../kernel/errno.js';
 import type {Netlink} from '../kernel/netlink.js';
@@ -10,9 +11,6 @@ import {inNetns, type NetnsHandle} from '../kernel/netns.js';
 import type {Link} from '../kernel/rtnetlink.js';
 import {sysctlPath} from './sysctls.js';
 import type {Failure, Target} from './target.js';
-
-/** A device of these names is ours, whoever made it; `cilium_net` goes with its peer. */
-const OUR_NAMES: ReadonlySet<string> = new Set(['cilium_host', 'cilium_vxlan']);
 
 export class LinksTarget implements Target<string, LinkSpec> {
   readonly name = 'links';
@@ -29,7 +27,7 @@ export class LinksTarget implements Target<string, LinkSpec> {
     const addresses = await this.#netlink.addresses();
     const found = new Map<string, LinkSpec>();
     for (const link of links) {
-      if (!OUR_NAMES.has(link.name)) continue;
+      if (!NODE_DEVICES.has(link.name)) continue;
       const peer = link.peerNetnsId === null ? links.find((other) => other.ifindex === link.peerIfindex) : undefined;
       found.set(link.name, describe(link, peer, addresses.filter((address) => address.ifindex === link.ifindex).map((address) => address.address)));
     }
@@ -61,7 +59,7 @@ export class LinksTarget implements Target<string, LinkSpec> {
   }
 
   owns(name: string): boolean {
-    return OUR_NAMES.has(name);
+    return NODE_DEVICES.has(name);
   }
 
   because(spec: LinkSpec): readonly ResourceName[] {
