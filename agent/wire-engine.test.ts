@@ -117,6 +117,24 @@ describe('NodeEngine', () => {
     expect(installed.map(({version}) => version).at(-1)).toBe(stateVersion(two));
   });
 
+  test('a round that began after a change is waited for, no other; one that has ended is not', async () => {
+    const {kernel, become, engine} = started();
+    kernel.step = true;
+    const changes = engine.rounds;
+    become(none, one);
+    await eventually(() => (kernel.states.length === 1 ? true : null));
+    const settled = engine.nextRound(changes);
+    kernel.end();
+    expect(await settled).not.toBeNull();
+    await engine.nextRound(changes);
+    expect(kernel.states).toHaveLength(1);
+    // The control: changes until now are in none yet.
+    const next = engine.nextRound(engine.rounds);
+    await eventually(() => (kernel.states.length === 2 ? true : null));
+    kernel.end();
+    await next;
+  });
+
   test('the speaker is reported as pending, and again when it is done; policies do not wait for it', async () => {
     const {installed, become, endSpeaker} = started();
     become(none, one);

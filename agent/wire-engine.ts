@@ -68,7 +68,10 @@ export class NodeEngine implements DesiredState {
   #dirty = true;
   #wake: (() => void) | null = null;
   #alarm: {readonly dueMs: number; readonly cancel: AbortController} | null = null;
-  #waiters: (() => void)[] = [];
+  #waiters: {readonly after: number; readonly done: () => void}[] = [];
+  /** Rounds so far, and the last one that has ended. */
+  #begun = 0;
+  #ended = 0;
   /** When the oldest change that is not installed yet came. */
   #changedAtMs: number | null = null;
 
@@ -132,11 +135,17 @@ export class NodeEngine implements DesiredState {
     this.#wake?.();
   }
 
-  /** Resolves after a round that began after this call; the errors are then those of that round or a later one. */
-  nextRound(): Promise<readonly ApplyError[]> {
+  /** Changes made until now are in every round with a higher number. */
+  get rounds(): number {
+    return this.#begun;
+  }
+
+  /** Resolves after a round with a higher number than `after`, at once when there was one; the errors are then those of that round or a later one. */
+  nextRound(after = this.#begun): Promise<readonly ApplyError[]> {
+    if (this.#ended > after) return Promise.resolve(this.#errors);
     return new Promise((resolve) => {
-      this.#waiters.push(() => resolve(this.#errors));
-      this.touch();
+      this.#waiters.push({after, done: () => resolve(this.#errors)});
+      if (this.#begun <= after) this.touch();
     });
   }
 
@@ -184,8 +193,7 @@ export class NodeEngine implements DesiredState {
   /** One compile and apply. Changes that come meanwhile are for the next one. */
   async #runRound(): Promise<void> {
     this.#dirty = false;
-    const waiters = this.#waiters;
-    this.#waiters = [];
+    const number = ++this.#begun;
     const held = this.#held;
     const sinceMs = this.#changedAtMs;
     this.#changedAtMs = null;
@@ -197,7 +205,10 @@ export class NodeEngine implements DesiredState {
       if (error instanceof InvariantError) throw error;
       this.#failed(error);
     }
-    for (const done of waiters) done();
+    this.#ended = number;
+    const waiting = this.#waiters;
+    this.#waiters = waiting.filter(({after}) => after >= number);
+    for (const {after, done} of waiting) if (after < number) done();
   }
 
   /** False when another round must follow before `held` is installed. */

@@ -1,12 +1,14 @@
 // What attaching a pod asks of the rest of the agent: the operator's word on it, the kernel's, and the other nodes'.
 
 import {StentorError} from '../lib/core/errors.js';
+import type {ApplyError} from '../lib/domain/reports.js';
 import type {Clock} from '../lib/run/clock.js';
 import type {Log} from '../lib/run/log.js';
 import {identityOf, deviceMtu, routeMtu} from './compile/input.js';
 import type {CompileOptions} from './compile/input.js';
 import type {AttachPorts} from './cni/attach.js';
 import type {PodName} from './cni/protocol.js';
+import type {NotReady} from './cni/server.js';
 import type {LocalEndpoint, LocalFacts} from './model/local.js';
 import {endpointAddresses, endpointOwner} from './model/local.js';
 import type {AgentMetrics} from './observe/metrics.js';
@@ -59,14 +61,18 @@ export class PodPorts implements AttachPorts {
     if (!known) log.warn('the operator does not know the pod yet: it starts as reserved:init', {namespace: pod.namespace, name: pod.name});
   }
 
-  async settle(endpointId: number): Promise<void> {
+  changesSoFar(): number {
+    return this.#parts.engine.rounds;
+  }
+
+  async settle(endpointId: number, changes?: number): Promise<void> {
     const {engine, clock} = this.#parts;
     const endpoint = this.#parts.facts().endpoints.get(endpointId);
     const deadlineMs = clock.monotonicMs() + this.#options.settleWaitMs;
-    const round = await this.#limited(engine.nextRound(), deadlineMs);
+    const round = await this.#limited(engine.nextRound(changes), deadlineMs);
     if (endpoint === undefined) return;
     const owner = endpointOwner(endpoint);
-    const failed = round.find(({kind, key, code}) => (kind === 'endpoint' && key === owner) || (kind === 'node-config' && INSTALLATION_PROBLEM.has(code)));
+    const failed = round.find(({kind, key, code}) => (kind === 'endpoint' && key === owner) || isInstallationProblem({kind, code}));
     this.#parts.metrics()?.endpointRegeneration(failed === undefined ? 'success' : 'fail');
     if (failed !== undefined) throw new StentorError('ENDPOINT_NOT_REALISED', `the kernel does not hold everything of the endpoint: ${failed.message}`, {endpoint: owner, code: failed.code});
     if (engine.compiled === null) throw new StentorError('NOT_READY', 'the operator has not said what this node is');
@@ -106,11 +112,13 @@ export class PodPorts implements AttachPorts {
     };
   }
 
-  notReady(): string | null {
-    const {engine} = this.#parts;
-    if (engine.config === null) return 'the operator has not said what this node is';
-    if (engine.compiled === null) return 'the datapath is not set up yet';
-    return null;
+  /** Without a state what the kernel holds is still in force; what it refuses is not. */
+  notReady(): NotReady | null {
+    const {engine, facts} = this.#parts;
+    if (engine.config === null) return {reason: 'the operator has not said what this node is', limited: false};
+    if (engine.compiled === null) return {reason: 'the datapath is not set up yet', limited: false};
+    const problem = engine.errors.find(isInstallationProblem);
+    return problem === undefined ? null : {reason: `the datapath cannot be installed: ${problem.message}`, limited: facts().endpoints.size > 0};
   }
 
   mtu(): {readonly device: number; readonly route: number} {
@@ -147,6 +155,10 @@ export class PodPorts implements AttachPorts {
     await watched;
     return (result as {readonly value: T}).value;
   }
+}
+
+function isInstallationProblem({kind, code}: Pick<ApplyError, 'kind' | 'code'>): boolean {
+  return kind === 'node-config' && INSTALLATION_PROBLEM.has(code);
 }
 
 function spanKey(namespace: string, name: string, address: string): string {

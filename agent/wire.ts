@@ -7,6 +7,7 @@ import {arch, release} from 'node:os';
 import {join} from 'node:path';
 import {StentorError} from '../lib/core/errors.js';
 import type {BgpPeerStatus} from '../lib/domain/bgp.js';
+import {POD_DEVICE} from '../lib/domain/devices.js';
 import type {Clock} from '../lib/run/clock.js';
 import {realClock} from '../lib/run/clock.js';
 import {sendJson, startHttpServer} from '../lib/run/http.js';
@@ -24,7 +25,7 @@ import type {MapSet} from './apply/map-set.js';
 import {closeMapSet, openMapSet} from './apply/map-set.js';
 import {SpeakerSession} from './apply/speaker.js';
 import {defaultGateways} from './apply/speaker-local.js';
-import {hostLinkPattern, PodAttacher} from './cni/attach.js';
+import {PodAttacher} from './cni/attach.js';
 import {Ipam} from './cni/ipam.js';
 import {CniServer} from './cni/server.js';
 import type {AgentConfig} from './config.js';
@@ -401,7 +402,7 @@ function addLoops(agent: Built, lifecycle: Lifecycle, fail: (error: unknown) => 
     bgpPeers: () => speakerEvents.peers(), policyOrigins: () => agent.view.policyOrigins(), state: () => agent.view.state(),
     bgpRoutes: ({type, afi, peer, vrouter}) => speaker.routes({type, family: {afi, safi: 'unicast'}, peer, vrouter}),
     route: (to) => routeAnswer(netlink, links, to),
-    stateDiff: async () => stateDiff(engine.compiled, maps), cni: (body) => agent.cni.answer(body),
+    stateDiff: async () => stateDiff(engine.compiled, maps), cni: (body, gone) => agent.cni.answer(body, gone),
   }, monitor))}));
   if (config['metrics-addr'] !== '') addServer(lifecycle, 'metrics', () => startHttpServer({listen: config['metrics-addr'], routes: metricRoutes(agent)}));
   loop('cni-delete-queue', () => replayDeletes(agent));
@@ -447,7 +448,7 @@ async function restore({endpoints, links, ipam, engine, ports, netlink, context}
   for (const endpoint of gone) ports.withdraw(endpoint);
   const known = new Set([...endpoints.all.values()].map(({hostIfname}) => hostIfname));
   for (const name of links.podLinks.keys()) {
-    if (known.has(name) || !hostLinkPattern.test(name)) continue;
+    if (known.has(name) || !POD_DEVICE.test(name)) continue;
     context.log.info('removing a pod link that no endpoint has', {link: name});
     await netlink.deleteLink(name);
   }

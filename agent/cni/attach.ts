@@ -1,7 +1,7 @@
 // Attaches pods: address, veth, maps, policy, program, and the link up last; everything is taken back when a step fails.
 
 import {createHash, randomBytes} from 'node:crypto';
-import {writeFileSync} from 'node:fs';
+import {readFileSync, writeFileSync} from 'node:fs';
 import {writeFile} from 'node:fs/promises';
 import {StentorError} from '../../lib/core/errors.js';
 import type {Log} from '../../lib/run/log.js';
@@ -15,7 +15,7 @@ import {endpointAddresses, endpointOwner} from '../model/local.js';
 import type {Ipam, PodAddresses} from './ipam.js';
 import type {Attachment, CniRequest, PodName, Routers} from './protocol.js';
 import {familyAddresses} from './protocol.js';
-import type {PodAttachments} from './server.js';
+import type {NotReady, PodAttachments} from './server.js';
 
 /** The endpoint table, as far as attaching needs it. */
 export interface Endpoints {
@@ -32,14 +32,16 @@ export interface Endpoints {
 export interface AttachPorts {
   /** Waits, within a limit, until the operator has said what this pod is. */
   awaitPod(pod: PodName): Promise<void>;
-  /** Resolves when the kernel holds what follows from the endpoints as they are now; throws when it refuses something of this one. */
-  settle(endpointId: number): Promise<void>;
+  /** Names the endpoints as they are now. */
+  changesSoFar(): number;
+  /** Resolves when the kernel holds what follows from the endpoints as they were at `changes`, or are now; throws when it refuses something of this one. */
+  settle(endpointId: number, changes?: number): Promise<void>;
   /** Tells the operator, and waits within a limit until the address is known wherever it is needed. */
   announce(endpoint: LocalEndpoint): Promise<void>;
   /** Tells the operator that it is gone. */
   withdraw(endpoint: LocalEndpoint): void;
-  /** Null when pods can be attached; else why not. */
-  notReady(): string | null;
+  /** Null when pods can be attached. */
+  notReady(): NotReady | null;
   mtu(): {readonly device: number; readonly route: number};
 }
 
@@ -54,8 +56,6 @@ export interface PodAttacherParts {
 const HOST_LINK_PREFIX = 'lxc';
 /** IFNAMSIZ leaves 15 characters. */
 const HOST_LINK_DIGITS = 12;
-
-export const hostLinkPattern = /^lxc[0-9a-f]{12}$/;
 
 /** Cilium's rule: the first digits of the hash of container and interface. */
 export function hostLinkName(containerId: string, ifname: string): string {
@@ -77,7 +77,7 @@ export class PodAttacher implements PodAttachments {
     await this.remove(request.containerId, request.ifname);
     await this.#parts.ports.awaitPod(pod);
     const undo: Undo = [];
-    const netns = openNetns(request.netns);
+    const netns = netnsOf(request);
     try {
       const endpoint = await this.#build(request, pod, netns, undo);
       return this.#attachment(endpoint);
@@ -99,17 +99,18 @@ export class PodAttacher implements PodAttachments {
     undo.push({what: 'id', undo: () => endpoints.releaseId(id)});
     const link = await this.#createVeth(request, netns, undo);
     const endpoint: LocalEndpoint = {
-      id, containerId: request.containerId, containerIfname: request.ifname, netns: request.netns, ...link, ...addresses,
+      id, containerId: request.containerId, network: request.network, containerIfname: request.ifname, netns: request.netns, ...link, ...addresses,
       namespace: pod.namespace, name: pod.name, uid: pod.uid, state: 'creating',
     };
     endpoints.put(endpoint);
+    const changes = ports.changesSoFar();
     undo.push({what: 'endpoint', undo: async () => {
       endpoints.remove(id);
       await ports.settle(id);
     }});
     await this.#configurePodSide(netns, endpoint);
     // Maps, policy and program are in place before the first packet can pass: the link goes up last.
-    await ports.settle(id);
+    await ports.settle(id, changes);
     await netlink.setLink(endpoint.hostIfindex, {up: true});
     const ready: LocalEndpoint = {...endpoint, state: 'ready'};
     endpoints.put(ready);
@@ -123,7 +124,6 @@ export class PodAttacher implements PodAttachments {
     const {netlink, ports} = this.#parts;
     const name = hostLinkName(request.containerId, request.ifname);
     const [mac, hostMac] = [randomMac(), randomMac()];
-    await netlink.deleteLink(name);
     await inPod(netns, async (pod) => pod.deleteLink(request.ifname));
     await netlink.createVeth({name, peer: request.ifname, mtu: ports.mtu().device, mac: hostMac, peerMac: mac, peerNetnsFd: netns.fd});
     undo.push({what: 'veth', undo: () => netlink.deleteLink(name)});
@@ -149,6 +149,8 @@ export class PodAttacher implements PodAttachments {
       const common = {table: RT_TABLE_MAIN, protocol: RTPROT_STENTOR, ifindex};
       for (const {router, length, everywhere} of families) {
         await pod.replaceRoute({...common, prefix: `${router}/${length}`, scope: 'link'});
+        // Who asks for the router while the host's side is down would ask again only a second later.
+        await pod.replaceNeighbour(ifindex, router, endpoint.hostMac);
         await pod.replaceRoute({...common, prefix: everywhere, scope: 'global', via: router, ...(route === device ? {} : {mtu: route})});
       }
     });
@@ -194,13 +196,13 @@ export class PodAttacher implements PodAttachments {
     await this.#parts.ports.settle(endpoint.id);
   }
 
-  all(): readonly {readonly containerId: string; readonly ifname: string}[] {
-    return [...this.#parts.endpoints.all.values()].map(({containerId, containerIfname}) => ({containerId, ifname: containerIfname}));
+  all(network: string): readonly {readonly containerId: string; readonly ifname: string}[] {
+    return [...this.#parts.endpoints.all.values()].filter((endpoint) => endpoint.network === network).map(({containerId, containerIfname}) => ({containerId, ifname: containerIfname}));
   }
 
-  notReady(): string | null {
+  notReady(): NotReady | null {
     const {ipv4, ipv6} = this.#routers();
-    return this.#parts.ports.notReady() ?? (ipv4 === null && ipv6 === null ? 'the node has no PodCIDR yet' : null);
+    return this.#parts.ports.notReady() ?? (ipv4 === null && ipv6 === null ? {reason: 'the node has no PodCIDR yet', limited: false} : null);
   }
 
   #attachment(endpoint: LocalEndpoint): Attachment {
@@ -223,6 +225,14 @@ export class PodAttacher implements PodAttachments {
   }
 }
 
+function netnsOf({netns}: CniRequest): NetnsHandle {
+  try {
+    return openNetns(netns);
+  } catch (error) {
+    throw new StentorError('NO_NETNS', 'the namespace of the pod is not there', {netns}, {cause: error});
+  }
+}
+
 /** A runtime that passes the node's own namespace would have the node's interface deleted. */
 function requireOtherNetns(netns: NetnsHandle): void {
   const own = currentNetns();
@@ -240,8 +250,10 @@ async function inPod<T>(netns: NetnsHandle, body: (netlink: Netlink) => Promise<
   }
 }
 
+/** Mostly a new device has the value already. The kernel writes some of them only under its lock of all links, and tries until it gets it. */
 async function setSysctl(family: 'ipv4' | 'ipv6', device: string, name: string, value: string): Promise<void> {
-  await writeFile(`/proc/sys/net/${family}/conf/${device}/${name}`, value);
+  const path = `/proc/sys/net/${family}/conf/${device}/${name}`;
+  if (readFileSync(path, 'utf8').trim() !== value) await writeFile(path, value);
 }
 
 /** The host's side has no address of its own: it would be one that pods reach past the node's. */

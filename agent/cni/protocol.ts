@@ -5,13 +5,18 @@ import {endpointAddresses} from '../model/local.js';
 
 export const CNI_VERSIONS: readonly string[] = ['0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'];
 
+/** From which version of the specification on there is such a command; the others are in all of them. */
+const SINCE: Readonly<Partial<Record<CniCommand, string>>> = {CHECK: '0.4.0', GC: '1.1.0', STATUS: '1.1.0'};
+
 export type CniCommand = 'ADD' | 'DEL' | 'CHECK' | 'VERSION' | 'STATUS' | 'GC';
 const COMMANDS: readonly string[] = ['ADD', 'DEL', 'CHECK', 'VERSION', 'STATUS', 'GC'];
 
 /** Error codes of the specification; 100 and up are the plugin's own. */
 export const CNI_CODES = {
   incompatibleVersion: 1, unknownContainer: 3, invalidEnvironment: 4, ioFailure: 5, decodeFailure: 6, invalidConfig: 7, tryAgain: 11,
-  notAvailable: 50, unhealthy: 101, internal: 999,
+  /** Of STATUS: no pod can be attached now; nor do those that are there reach everything. */
+  notAvailable: 50, limitedConnectivity: 51,
+  unhealthy: 101, internal: 999,
 } as const;
 
 export interface CniFailure {
@@ -32,6 +37,8 @@ export interface CniRequest {
   readonly kind: 'request';
   readonly command: CniCommand;
   readonly cniVersion: string;
+  /** Name of the network: the configuration's. */
+  readonly network: string;
   readonly containerId: string;
   readonly ifname: string;
   readonly netns: string;
@@ -81,8 +88,9 @@ export function failureJson(value: CniFailure): string {
   return `${JSON.stringify({cniVersion: value.cniVersion, code: value.code, msg: value.message, details: value.details})}\n`;
 }
 
-export function versionJson(): string {
-  return `${JSON.stringify({cniVersion: CNI_VERSIONS.at(-1), supportedVersions: CNI_VERSIONS})}\n`;
+/** The specification: `cniVersion` is what was asked with. */
+export function versionJson(cniVersion: string): string {
+  return `${JSON.stringify({cniVersion, supportedVersions: CNI_VERSIONS})}\n`;
 }
 
 /** `KEY=VALUE\0`…, one more `\0`, then stdin. */
@@ -100,7 +108,7 @@ export function parseCniBody(body: Buffer): CniRequest | CniFailure {
     return failure('1.1.0', CNI_CODES.incompatibleVersion, `cniVersion ${JSON.stringify(cniVersion.slice(0, 30))} is not supported`, `supported: ${CNI_VERSIONS.join(', ')}`);
   }
   const request: CniRequest = {
-    kind: 'request', command, cniVersion,
+    kind: 'request', command, cniVersion, network: typeof config['name'] === 'string' ? config['name'] : '',
     containerId: environment.get('CNI_CONTAINERID') ?? '', ifname: environment.get('CNI_IFNAME') ?? '', netns: environment.get('CNI_NETNS') ?? '',
     pod: podOf(environment.get('CNI_ARGS') ?? ''), prevResult: config['prevResult'] ?? null,
     validAttachments: attachmentsOf(config['cni.dev/valid-attachments']),
@@ -135,6 +143,11 @@ function parseObject(text: string): Readonly<Record<string, unknown>> | null {
   }
 }
 
+/** In the order of the specification's releases. */
+function isBefore(cniVersion: string, since: string): boolean {
+  return CNI_VERSIONS.indexOf(cniVersion) < CNI_VERSIONS.indexOf(since);
+}
+
 /** `CNI_ARGS`: `K=V;K=V`. */
 function podOf(args: string): PodName | null {
   const values = new Map(args.split(';').map((pair) => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)]));
@@ -142,20 +155,28 @@ function podOf(args: string): PodName | null {
   return namespace === '' || name === '' ? null : {namespace, name, uid: values.get('K8S_POD_UID') ?? ''};
 }
 
+/** Null also when one item cannot be read: what it names would be taken for gone. */
 function attachmentsOf(value: unknown): CniRequest['validAttachments'] {
   if (!Array.isArray(value)) return null;
-  return value.flatMap((item: unknown) => {
+  const all: {readonly containerId: string; readonly ifname: string}[] = [];
+  for (const item of value as readonly unknown[]) {
     const {containerID, ifname} = (item ?? {}) as {containerID?: unknown; ifname?: unknown};
-    return typeof containerID === 'string' && typeof ifname === 'string' ? [{containerId: containerID, ifname}] : [];
-  });
+    if (typeof containerID !== 'string' || typeof ifname !== 'string') return null;
+    all.push({containerId: containerID, ifname});
+  }
+  return all;
 }
 
 /** What the specification asks of the environment, by command. */
 function problemOf(request: CniRequest): CniFailure | null {
   const {command, cniVersion} = request;
   const invalid = (message: string, details = ''): CniFailure => failure(cniVersion, CNI_CODES.invalidEnvironment, message, details);
+  const since = SINCE[command];
+  if (since !== undefined && isBefore(cniVersion, since)) {
+    return failure(cniVersion, CNI_CODES.incompatibleVersion, `cniVersion ${cniVersion} does not know ${command}`, `it is there from ${since} on`);
+  }
   if (command === 'GC') {
-    if (request.validAttachments === null) return failure(cniVersion, CNI_CODES.invalidConfig, 'cni.dev/valid-attachments is missing');
+    if (request.validAttachments === null) return failure(cniVersion, CNI_CODES.invalidConfig, 'cni.dev/valid-attachments is missing or cannot be read');
     return null;
   }
   if (command === 'VERSION' || command === 'STATUS') return null;

@@ -5,7 +5,7 @@ import {silentLog} from '../../lib/run/log.js';
 import type {LocalEndpoint} from '../model/local.js';
 import type {Attachment, CniRequest} from './protocol.js';
 import {checkPrevResult, resultJson} from './protocol.js';
-import type {PodAttachments} from './server.js';
+import type {NotReady, PodAttachments} from './server.js';
 import {CniServer} from './server.js';
 
 const ENDPOINT: LocalEndpoint = {
@@ -18,21 +18,27 @@ class MemoryAttachments implements PodAttachments {
   readonly held = new Map<string, Attachment>();
   running = 0;
   runningMax = 0;
-  reason: string | null = null;
+  not: NotReady | null = null;
   failWith: Error | null = null;
+  /** Whose removal fails. */
+  readonly stuck = new Set<string>();
+  onAdd: () => void = () => undefined;
 
   async add(request: CniRequest): Promise<Attachment> {
     this.runningMax = Math.max(this.runningMax, ++this.running);
     await Promise.resolve();
     this.running--;
+    this.onAdd();
     if (this.failWith !== null) throw this.failWith;
-    const endpoint = {...ENDPOINT, containerId: request.containerId, containerIfname: request.ifname, netns: request.netns};
+    const {containerId, ifname, netns, network} = request;
+    const endpoint = {...ENDPOINT, containerId, containerIfname: ifname, netns, network};
     const attachment = {endpoint, routers: {ipv4: '10.98.1.1', ipv6: null}, mtu: 1500};
-    this.held.set(`${request.containerId}:${request.ifname}`, attachment);
+    this.held.set(`${containerId}:${ifname}`, attachment);
     return attachment;
   }
 
   async remove(containerId: string, ifname: string): Promise<void> {
+    if (this.stuck.has(containerId)) throw new StentorError('EBUSY', 'the link is busy');
     this.held.delete(`${containerId}:${ifname}`);
   }
 
@@ -44,12 +50,12 @@ class MemoryAttachments implements PodAttachments {
     if (this.failWith !== null) throw this.failWith;
   }
 
-  all(): {containerId: string; ifname: string}[] {
-    return [...this.held.values()].map(({endpoint}) => ({containerId: endpoint.containerId, ifname: endpoint.containerIfname}));
+  all(network: string): {containerId: string; ifname: string}[] {
+    return [...this.held.values()].filter(({endpoint}) => endpoint.network === network).map(({endpoint}) => ({containerId: endpoint.containerId, ifname: endpoint.containerIfname}));
   }
 
-  notReady(): string | null {
-    return this.reason;
+  notReady(): NotReady | null {
+    return this.not;
   }
 }
 
@@ -125,27 +131,70 @@ describe('CniServer', () => {
     expect(await codeOf(server, check(JSON.parse(added.stdout)))).toBe(3);
   });
 
-  test('GC removes what the runtime does not name', async () => {
+  const gc = (config: Readonly<Record<string, unknown>>): Buffer => body({CNI_COMMAND: 'GC'}, {cniVersion: '1.1.0', name: 'net', ...config});
+  const add = (id: string, name = 'net'): Buffer => body({...ADD, CNI_CONTAINERID: id}, {cniVersion: '1.0.0', name});
+
+  test('GC removes what the runtime does not name, of its own network', async () => {
     const {server, attachments} = started();
-    await server.answer(body(ADD, {cniVersion: '1.0.0'}));
-    await server.answer(body({...ADD, CNI_CONTAINERID: 'gone'}, {cniVersion: '1.0.0'}));
-    const answer = await server.answer(body({CNI_COMMAND: 'GC'}, {cniVersion: '1.1.0', 'cni.dev/valid-attachments': [{containerID: 'abc', ifname: 'eth0'}]}));
-    expect(answer.exit).toBe(0);
-    expect([...attachments.held.keys()]).toEqual(['abc:eth0']);
+    for (const request of [add('abc'), add('gone'), add('other', 'second')]) await server.answer(request);
+    expect(await server.answer(gc({'cni.dev/valid-attachments': [{containerID: 'abc', ifname: 'eth0'}]}))).toEqual({exit: 0, stdout: ''});
+    expect([...attachments.held.keys()]).toEqual(['abc:eth0', 'other:eth0']);
+  });
+
+  test('GC goes on after what it cannot remove, and says so; a list that it cannot read removes nothing', async () => {
+    const {server, attachments} = started();
+    for (const id of ['a', 'b', 'c']) await server.answer(add(id));
+    attachments.stuck.add('a');
+    const answer = await server.answer(gc({'cni.dev/valid-attachments': []}));
+    expect([answer.exit, JSON.parse(answer.stdout)]).toEqual([1, {cniVersion: '1.1.0', code: 999, msg: expect.any(String), details: 'a eth0: the link is busy'}]);
+    expect([...attachments.held.keys()]).toEqual(['a:eth0']);
+    attachments.stuck.clear();
+    for (const list of [[{containerID: 'x'}], [null], 'a', {}]) expect(await codeOf(server, gc({'cni.dev/valid-attachments': list}))).toBe(7);
+    expect(attachments.held.size).toBe(1);
   });
 
   test('STATUS and ADD say when the agent is not ready', async () => {
     const {server, attachments} = started();
-    expect((await server.answer(body({CNI_COMMAND: 'STATUS'}, {cniVersion: '1.1.0'}))).exit).toBe(0);
-    attachments.reason = 'no PodCIDR yet';
-    expect(await codeOf(server, body({CNI_COMMAND: 'STATUS'}, {cniVersion: '1.1.0'}))).toBe(50);
-    expect(await codeOf(server, body(ADD, {cniVersion: '1.0.0'}))).toBe(11);
+    const status = body({CNI_COMMAND: 'STATUS'}, {cniVersion: '1.1.0'});
+    expect((await server.answer(status)).exit).toBe(0);
+    attachments.not = {reason: 'no PodCIDR yet', limited: false};
+    expect(await codeOf(server, status)).toBe(50);
+    expect(await codeOf(server, add('a'))).toBe(11);
+    attachments.not = {reason: 'the kernel refuses the program', limited: true};
+    expect(await codeOf(server, status)).toBe(51);
+  });
+
+  test('what was made for a plugin that is gone is taken back, and what is not begun is not', async () => {
+    const {server, attachments} = started();
+    const gone = new AbortController();
+    attachments.onAdd = () => gone.abort();
+    expect((await server.answer(add('a'), gone.signal)).exit).toBe(1);
+    expect(attachments.held.size).toBe(0);
+    attachments.onAdd = () => {
+      throw new Error('begun');
+    };
+    expect((await server.answer(add('b'), gone.signal)).exit).toBe(1);
+  });
+
+  test.each(['0.3.0', '0.3.1', '0.4.0', '1.0.0', '1.1.0'])('version %s: every answer has it', async (cniVersion) => {
+    const {server} = started();
+    const config = {cniVersion, name: 'net'};
+    const added = await server.answer(body(ADD, config));
+    expect(JSON.parse(added.stdout)).toMatchObject({cniVersion});
+    expect(JSON.parse((await server.answer(body({CNI_COMMAND: 'VERSION'}, config))).stdout)).toEqual({cniVersion, supportedVersions: expect.arrayContaining(['0.4.0', '1.0.0', '1.1.0'])});
+    expect(JSON.parse((await server.answer(body({...ADD, CNI_NETNS: 'x'}, config))).stdout)).toMatchObject({cniVersion, code: 4});
+    const hasCheck = cniVersion > '0.4';
+    const check = await server.answer(body({...ADD, CNI_COMMAND: 'CHECK'}, {...config, prevResult: JSON.parse(added.stdout)}));
+    expect(hasCheck ? check : JSON.parse(check.stdout)).toMatchObject(hasCheck ? {exit: 0} : {cniVersion, code: 1});
+    for (const request of [gc({cniVersion, 'cni.dev/valid-attachments': [{containerID: 'abc', ifname: 'eth0'}]}), body({CNI_COMMAND: 'STATUS'}, config)]) {
+      const answer = await server.answer(request);
+      expect(cniVersion === '1.1.0' ? answer : JSON.parse(answer.stdout)).toMatchObject(cniVersion === '1.1.0' ? {exit: 0, stdout: ''} : {cniVersion, code: 1});
+    }
   });
 
   test('requests for one attachment run one after the other, others side by side', async () => {
     const {server, attachments} = started();
-    const add = body(ADD, {cniVersion: '1.0.0'});
-    await Promise.all([server.answer(add), server.answer(add), server.answer(add)]);
+    await Promise.all([server.answer(add('abc')), server.answer(add('abc')), server.answer(add('abc'))]);
     expect(attachments.runningMax).toBe(1);
     await Promise.all(['x', 'y', 'z'].map((id) => server.answer(body({...ADD, CNI_CONTAINERID: id}, {cniVersion: '1.0.0'}))));
     expect(attachments.runningMax).toBe(3);

@@ -4,7 +4,7 @@ import {StentorError} from '../../lib/core/errors.js';
 import {InvariantError} from '../../lib/core/invariant.js';
 import type {Log} from '../../lib/run/log.js';
 import {errorFields} from '../../lib/run/log.js';
-import type {Attachment, CniFailure, CniRequest} from './protocol.js';
+import type {Attachment, CniCommand, CniFailure, CniRequest} from './protocol.js';
 import {CNI_CODES, checkPrevResult, failure, failureJson, parseCniBody, resultJson, versionJson} from './protocol.js';
 
 /** What the server asks of `attach.ts`. */
@@ -15,9 +15,16 @@ export interface PodAttachments {
   find(containerId: string, ifname: string): Attachment | null;
   /** Throws when the attachment is not what it should be. */
   verify(attachment: Attachment): Promise<void>;
-  all(): readonly {readonly containerId: string; readonly ifname: string}[];
-  /** Null when pods can be attached; else why not. */
-  notReady(): string | null;
+  /** Those of one network. */
+  all(network: string): readonly {readonly containerId: string; readonly ifname: string}[];
+  /** Null when pods can be attached. */
+  notReady(): NotReady | null;
+}
+
+export interface NotReady {
+  readonly reason: string;
+  /** Pods that are there are concerned, too: the kernel does not hold what they should have. */
+  readonly limited: boolean;
 }
 
 export interface CniAnswer {
@@ -27,6 +34,11 @@ export interface CniAnswer {
 
 /** Failures that pass by themselves: the runtime is asked to come again. */
 const RETRYABLE: ReadonlySet<string> = new Set(['IPAM_NO_POD_CIDR', 'NOT_READY', 'STOPPING']);
+
+const CODE_OF: Readonly<Record<string, number>> = {UNHEALTHY: CNI_CODES.unhealthy, NO_NETNS: CNI_CODES.unknownContainer};
+/** Commands about one attachment; GC takes its turn with each. */
+const OF_ONE: ReadonlySet<CniCommand> = new Set(['ADD', 'DEL', 'CHECK']);
+const NEVER = new AbortController().signal;
 
 export class CniServer {
   readonly #attachments: PodAttachments;
@@ -39,11 +51,13 @@ export class CniServer {
     this.#log = parts.log;
   }
 
-  async answer(body: Buffer): Promise<CniAnswer> {
+  /** `gone` aborts when nobody waits for the answer any more: what an ADD has made then is taken back, since no runtime knows of it. */
+  async answer(body: Buffer, gone: AbortSignal = NEVER): Promise<CniAnswer> {
     const request = parseCniBody(body);
     if (request.kind === 'failure') return refused(request);
     try {
-      return await this.#inTurn(`${request.containerId}:${request.ifname}`, () => this.#dispatch(request));
+      if (!OF_ONE.has(request.command)) return await this.#dispatch(request, gone);
+      return await this.#inTurn(request, () => this.#dispatch(request, gone));
     } catch (error) {
       if (error instanceof InvariantError) throw error;
       this.#log.warn('CNI request failed', {command: request.command, containerId: request.containerId, pod: request.pod, ...errorFields(error)});
@@ -51,14 +65,14 @@ export class CniServer {
     }
   }
 
-  async #dispatch(request: CniRequest): Promise<CniAnswer> {
+  async #dispatch(request: CniRequest, gone: AbortSignal): Promise<CniAnswer> {
     switch (request.command) {
       case 'VERSION':
-        return {exit: 0, stdout: versionJson()};
+        return {exit: 0, stdout: versionJson(request.cniVersion)};
       case 'STATUS':
         return this.#status(request);
       case 'ADD':
-        return this.#add(request);
+        return this.#add(request, gone);
       case 'DEL':
         await this.#attachments.remove(request.containerId, request.ifname);
         return {exit: 0, stdout: ''};
@@ -69,16 +83,22 @@ export class CniServer {
     }
   }
 
-  #status(request: CniRequest): CniAnswer {
-    const reason = this.#attachments.notReady();
-    if (reason === null) return {exit: 0, stdout: ''};
-    return refused(failure(request.cniVersion, CNI_CODES.notAvailable, 'the agent is not ready', reason));
+  #status({cniVersion}: CniRequest): CniAnswer {
+    const not = this.#attachments.notReady();
+    if (not === null) return {exit: 0, stdout: ''};
+    return refused(failure(cniVersion, not.limited ? CNI_CODES.limitedConnectivity : CNI_CODES.notAvailable, 'the agent is not ready', not.reason));
   }
 
-  async #add(request: CniRequest): Promise<CniAnswer> {
-    const reason = this.#attachments.notReady();
-    if (reason !== null) return refused(failure(request.cniVersion, CNI_CODES.tryAgain, 'the agent is not ready: try again later', reason));
-    return {exit: 0, stdout: resultJson(request.cniVersion, await this.#attachments.add(request))};
+  async #add(request: CniRequest, gone: AbortSignal): Promise<CniAnswer> {
+    const not = this.#attachments.notReady();
+    if (not !== null) return refused(failure(request.cniVersion, CNI_CODES.tryAgain, 'the agent is not ready: try again later', not.reason));
+    if (!gone.aborted) {
+      const attachment = await this.#attachments.add(request);
+      if (!gone.aborted) return {exit: 0, stdout: resultJson(request.cniVersion, attachment)};
+      this.#log.info('taking back an attachment whose plugin is gone', {containerId: request.containerId, pod: request.pod});
+      await this.#attachments.remove(request.containerId, request.ifname);
+    }
+    return refused(failure(request.cniVersion, CNI_CODES.tryAgain, 'the plugin went away'));
   }
 
   async #check(request: CniRequest): Promise<CniAnswer> {
@@ -90,17 +110,26 @@ export class CniServer {
     return {exit: 0, stdout: ''};
   }
 
+  /** What fails does not hold up the rest; it is told at the end. */
   async #collect(request: CniRequest): Promise<CniAnswer> {
-    const valid = new Set((request.validAttachments ?? []).map(({containerId, ifname}) => `${containerId}:${ifname}`));
-    for (const {containerId, ifname} of this.#attachments.all()) {
-      if (valid.has(`${containerId}:${ifname}`)) continue;
+    const valid = new Set((request.validAttachments ?? []).map(keyOf));
+    const problems: string[] = [];
+    for (const attachment of this.#attachments.all(request.network)) {
+      const {containerId, ifname} = attachment;
+      if (valid.has(keyOf(attachment))) continue;
       this.#log.info('collecting an attachment that the runtime no longer has', {containerId, ifname});
-      await this.#attachments.remove(containerId, ifname);
+      await this.#inTurn(attachment, () => this.#attachments.remove(containerId, ifname)).catch((error: unknown) => {
+        if (error instanceof InvariantError) throw error;
+        this.#log.warn('an attachment could not be collected', {containerId, ifname, ...errorFields(error)});
+        problems.push(`${containerId} ${ifname}: ${error instanceof Error ? error.message : String(error)}`);
+      });
     }
-    return {exit: 0, stdout: ''};
+    if (problems.length === 0) return {exit: 0, stdout: ''};
+    return refused(failure(request.cniVersion, CNI_CODES.internal, 'not everything could be collected', problems.join('; ')));
   }
 
-  async #inTurn<T>(key: string, body: () => Promise<T>): Promise<T> {
+  async #inTurn<T>(attachment: AttachmentName, body: () => Promise<T>): Promise<T> {
+    const key = keyOf(attachment);
     const before = this.#running.get(key) ?? Promise.resolve();
     const mine = before.then(body, body);
     this.#running.set(key, mine);
@@ -112,12 +141,18 @@ export class CniServer {
   }
 }
 
+type AttachmentName = Pick<CniRequest, 'containerId' | 'ifname'>;
+
+function keyOf({containerId, ifname}: AttachmentName): string {
+  return `${containerId}:${ifname}`;
+}
+
 function refused(value: CniFailure): CniAnswer {
   return {exit: 1, stdout: failureJson(value)};
 }
 
 function failureOf(request: CniRequest, error: unknown): CniFailure {
   if (!(error instanceof StentorError)) return failure(request.cniVersion, CNI_CODES.internal, error instanceof Error ? error.message : String(error));
-  const code = RETRYABLE.has(error.code) ? CNI_CODES.tryAgain : error.code === 'UNHEALTHY' ? CNI_CODES.unhealthy : CNI_CODES.internal;
+  const code = RETRYABLE.has(error.code) ? CNI_CODES.tryAgain : CODE_OF[error.code] ?? CNI_CODES.internal;
   return failure(request.cniVersion, code, error.message, `${error.code} ${JSON.stringify(error.data)}`);
 }

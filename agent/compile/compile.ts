@@ -8,7 +8,7 @@ import type {LocalFacts} from '../model/local.js';
 import {compileAnnounced} from './announced.js';
 import type {CompiledAnnounced} from './announced.js';
 import {compileEndpoints, enforcementOf} from './endpoints.js';
-import type {EndpointMaps} from './endpoints.js';
+import type {EndpointEntries, EndpointMaps} from './endpoints.js';
 import type {CompileInput, CompileOptions, Finding} from './input.js';
 import {compileIpcache} from './ipcache.js';
 import type {KernelState, MapContent, MapEntry, ReconciledMap} from './kernel-state.js';
@@ -38,6 +38,7 @@ const NO_SPEAKER: Speaker = {instances: [], source: null};
 export class CompileMemo {
   readonly ipcacheEntries = new Memo<readonly [string, MapEntry] | null>();
   readonly ipcache = new Memo<MapContent>();
+  readonly endpointEntries = new Memo<EndpointEntries>();
   readonly endpoints = new Memo<EndpointMaps>();
   readonly masquerade = new Memo<CompiledMasquerade>();
   readonly announced = new Memo<CompiledAnnounced>();
@@ -61,7 +62,11 @@ export function compileNode(tables: NodeTables, facts: LocalFacts, options: Comp
     memo.ipcacheEntries.sweep();
     return content;
   });
-  const endpoints = memo.endpoints.of('', [config, tables.ipcache, tables.endpoint, enforcementOf(input), facts.endpoints, facts.links], () => compileEndpoints(input));
+  const endpoints = memo.endpoints.of('', [config, tables.ipcache, tables.endpoint, enforcementOf(input), facts.endpoints, facts.links], () => {
+    const maps = compileEndpoints(input, memo.endpointEntries);
+    memo.endpointEntries.sweep();
+    return maps;
+  });
   const masquerade = memo.masquerade.of('', [config, tables.masquerade], () => compileMasquerade(input));
   const announced = memo.announced.of('', [tables.speaker], () => compileAnnounced(input));
   const policy = compilePolicySlots(input, memo.policies);

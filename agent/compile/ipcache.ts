@@ -52,7 +52,9 @@ export function compileIpcache(input: CompileInput, memo: Memo<readonly [string,
   for (const endpoint of input.facts.endpoints.values()) {
     const identity = identityOf(input.tables, endpoint);
     for (const address of endpointAddresses(endpoint)) {
-      entries.set(...localEntry(`${address}/${maxLength(familyOf(address))}`, identity, because('endpoint', endpointOwner(endpoint))));
+      const owner = endpointOwner(endpoint);
+      const entry = memo.of(`pod ${address}`, [identity, owner], () => localEntry(`${address}/${maxLength(familyOf(address))}`, identity, because('endpoint', owner)));
+      if (entry !== null) entries.set(...entry);
     }
   }
   return entries;

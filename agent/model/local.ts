@@ -7,6 +7,8 @@ export interface LocalEndpoint {
   /** 1..65535, chosen here; index of the policy slot. */
   readonly id: number;
   readonly containerId: string;
+  /** Name of the CNI configuration that it was made for; absent in records of old. */
+  readonly network?: string;
   /** Interface name inside the pod. */
   readonly containerIfname: string;
   readonly netns: string;

@@ -26,7 +26,7 @@ export interface ApiSources {
   route(to: string): Promise<AgentAnswers['/v1/route']>;
   state(): AgentAnswers['/v1/state'];
   stateDiff(): Promise<AgentAnswers['/v1/state/diff']>;
-  cni(body: Buffer): Promise<{readonly exit: 0 | 1; readonly stdout: string}>;
+  cni(body: Buffer, gone: AbortSignal): Promise<{readonly exit: 0 | 1; readonly stdout: string}>;
 }
 
 /** Environment and network configuration of one CNI call. */
@@ -55,7 +55,9 @@ export function apiRoutes(sources: ApiSources, monitor: Monitor): Readonly<Recor
     'GET /v1/state/diff': answer(() => sources.stateDiff()),
     'GET /v1/monitor': (_request, response, url) => follow(monitor, response, url),
     'POST /v1/cni': async (request, response) => {
-      const result = await sources.cni(await readBody(request, CNI_BODY_BYTES_MAX));
+      const gone = new AbortController();
+      response.once('close', () => gone.abort(new Error('the connection is closed')));
+      const result = await sources.cni(await readBody(request, CNI_BODY_BYTES_MAX), gone.signal);
       const body = Buffer.from(result.stdout);
       response.writeHead(200, {'content-type': 'application/json', 'content-length': body.length, 'x-cni-exit': String(result.exit)});
       response.end(body);

@@ -1,5 +1,6 @@
 // The pods of this node: what CNI adds and deletes have made, on disk, so that a restart finds every one again.
 
+import {deepEqual} from '../../lib/core/equal.js';
 import {invariant} from '../../lib/core/invariant.js';
 import {StentorError} from '../../lib/core/errors.js';
 import type {Log} from '../../lib/run/log.js';
@@ -27,7 +28,7 @@ export class EndpointTable {
   constructor(options: EndpointTableOptions, parts: {readonly log: Log}) {
     this.#options = options;
     this.#log = parts.log;
-    this.#file = new LatestFile({path: options.path}, parts);
+    this.#file = new LatestFile({path: options.path, survives: 'process'}, parts);
   }
 
   get all(): ReadonlyMap<number, LocalEndpoint> {
@@ -68,9 +69,12 @@ export class EndpointTable {
 
   put(endpoint: LocalEndpoint): void {
     invariant(endpoint.id >= 1 && endpoint.id <= this.#options.idMax, 'an endpoint id is in range', {id: endpoint.id});
+    const before = this.#endpoints.get(endpoint.id);
     this.#endpoints = new Map(this.#endpoints).set(endpoint.id, endpoint);
     this.#reserved.delete(endpoint.id);
-    this.#changed();
+    // How far it is follows from what the kernel holds, not the other way round: nobody has to do anything.
+    if (before !== undefined && deepEqual({...before, state: endpoint.state}, endpoint)) this.#save();
+    else this.#changed();
   }
 
   remove(id: number): void {

@@ -3,16 +3,15 @@
 import type {Log} from '../../lib/run/log.js';
 import {errorFields} from '../../lib/run/log.js';
 import {deepEqual} from '../../lib/core/equal.js';
+import {POD_DEVICE} from '../../lib/domain/devices.js';
 import type {Netlink} from '../kernel/netlink.js';
+import type {NetlinkChange} from '../kernel/netlink-watch.js';
 import type {LocalLink} from '../model/local.js';
 
 export interface LinkWatchParts {
   readonly netlink: Netlink;
   readonly log: Log;
 }
-
-/** Pod links come and go with the endpoints, which know them better: they are left out. */
-const POD_LINK = /^lxc[0-9a-f]{12}$/;
 
 export class LinkWatch {
   readonly #parts: LinkWatchParts;
@@ -43,10 +42,20 @@ export class LinkWatch {
 
   async start(): Promise<void> {
     // Subscribed before the first reading: a change between the two is not lost.
-    this.#unsubscribe = this.#parts.netlink.subscribe(['link', 'address4', 'address6'], () => {
+    this.#unsubscribe = this.#parts.netlink.subscribe(['link', 'address4', 'address6'], (change) => {
+      if (this.#isOfPod(change)) return;
       this.refresh().catch((error: unknown) => this.#parts.log.warn('links cannot be read', errorFields(error)));
     });
     await this.refresh();
+  }
+
+  /** Pods' links come and go with the endpoints, which know them better: of one that is known nothing has to be read. */
+  #isOfPod({kind, ifindex, removed}: NetlinkChange): boolean {
+    if (kind !== 'link' || ifindex === null) return false;
+    const known = [...this.#podLinks].find(([, index]) => index === ifindex);
+    if (known === undefined) return false;
+    if (removed) this.#podLinks = new Map([...this.#podLinks].filter((link) => link !== known));
+    return true;
   }
 
   stop(): void {
@@ -80,9 +89,9 @@ export class LinkWatch {
     const [links, addresses] = await Promise.all([this.#parts.netlink.links(), this.#parts.netlink.addresses()]);
     const byIndex = new Map<number, string[]>();
     for (const {ifindex, address} of addresses) byIndex.set(ifindex, [...(byIndex.get(ifindex) ?? []), address]);
-    const podLinks = links.filter(({name}) => POD_LINK.test(name));
+    const podLinks = links.filter(({name}) => POD_DEVICE.test(name));
     this.#podLinks = new Map(podLinks.map(({name, ifindex}) => [name, ifindex]));
-    const next = new Map(links.filter(({name}) => !POD_LINK.test(name)).map(({ifindex, name, mac, mtu, up}): [string, LocalLink] =>
+    const next = new Map(links.filter(({name}) => !POD_DEVICE.test(name)).map(({ifindex, name, mac, mtu, up}): [string, LocalLink] =>
       [name, {ifindex, name, mac, mtu, up, addresses: byIndex.get(ifindex) ?? []}]));
     if (deepEqual(next, this.#links)) return;
     this.#links = next;

@@ -26,8 +26,8 @@ export interface TracePlaces {
 /** Locks of BPF roots, as the agent takes them. */
 const LOCK_FOLDER = '/run/stentor/locks';
 const PROGRAM_PREFIX = 'cil_';
-/** Of the state folder: other files there, as a CA's, are not the agent's. */
-const STATE_FILES = /^((state|endpoints|local-identities)\.json|state\.journal)(\.\w+)?$|^gobgpd$/;
+/** Of the state folder, the node's own certificate too: other files there, as a CA's, are not the agent's. */
+const STATE_FILES = /^((state|endpoints|local-identities)\.json|state\.journal)(\.\w+)?$|^(gobgpd|tls)$/;
 
 /**
  * No pod may start from the first step on, and pods lose their devices before the programs go that hold their policy: never is there a

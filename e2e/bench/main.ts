@@ -1,4 +1,4 @@
-// `make bench`: every number of docs/performance.md in one run. Usage: main.js [--only=latency,memory,datapath,vxlan,demo] [--rounds=N] [--json=FILE]
+// `make bench`: every number of docs/performance.md in one run. Usage: main.js [--only=latency,cni,memory,datapath,vxlan,demo] [--rounds=N] [--json=FILE]
 
 import {spawn} from 'node:child_process';
 import {writeFileSync} from 'node:fs';
@@ -12,6 +12,7 @@ import {Netns} from '../harness/netns.js';
 import {ROOT, RunDirectory} from '../harness/run-dir.js';
 import {nowMs, run as runCommand} from '../harness/shell.js';
 import {NODES} from '../harness/topology.js';
+import {measureCni} from './cni.js';
 import {deletePods, measurePath, sameHops, startPods, type Path} from './datapath.js';
 import {ForeignCpu, foreignText} from './foreign-cpu.js';
 import {measureLatency} from './latency.js';
@@ -20,7 +21,7 @@ import {Report} from './report.js';
 import {calibrate, calibrationText, startServer} from './rr.js';
 import {bareVethPair, shadowNodes, type ShadowNodes} from './topology.js';
 
-const PARTS = ['latency', 'memory', 'datapath', 'vxlan', 'demo'] as const;
+const PARTS = ['latency', 'cni', 'memory', 'datapath', 'vxlan', 'demo'] as const;
 type Part = (typeof PARTS)[number];
 
 const LAB_READY_GOAL_S = 60;
@@ -108,6 +109,7 @@ async function measure(lab: Lab, options: Options, report: Report): Promise<void
     const {client} = lab;
     await observed('the policy changes', report, () => measureLatency(client, report));
   }
+  if (options.parts.has('cni')) await observed('CNI', report, () => measureCni(lab, report));
   if (options.parts.has('memory')) {
     report.progress('memory');
     await measureMemory(lab, report);

@@ -7,7 +7,7 @@ import {collectionPath, objectPath, RESOURCES} from '../../lib/kube/resources.js
 import type {CniRunner} from './cni.js';
 import type {Netns} from './netns.js';
 import {PodSandbox} from './pod.js';
-import type {Pod} from './pod-spec.js';
+import {isByHand, type Pod} from './pod-spec.js';
 import type {PodStore} from './pod-store.js';
 import type {RunDirectory} from './run-dir.js';
 import {nowMs, pause} from './shell.js';
@@ -78,6 +78,7 @@ export class Kubelet {
     const wanted = new Set<string>();
     for (const pod of pods.values()) {
       const id = pod.metadata.uid ?? `${pod.metadata.namespace ?? ''}/${pod.metadata.name}`;
+      if (isByHand(pod)) continue;
       const ending = pod.metadata.deletionTimestamp !== undefined;
       if (!ending) wanted.add(id);
       if (ending && !this.#sandboxes.has(id)) this.#enqueue(id, () => this.#parts.store.confirmEnd(pod, this.#abort.signal));

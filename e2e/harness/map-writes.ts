@@ -15,11 +15,14 @@ export interface MapWrite {
 /** Maps whose entries belong to connections, not to the desired state. */
 const CONNECTION_MAPS = /^cilium_(ct|nat|snat|metrics|events|nodeport)|_ct\d?_|any\d_global/;
 
+const STRACE = ['strace', '-f', '-qq', '-e', 'trace=bpf'] as const;
+
 export class MapWriteTrace {
-  readonly #child: ChildProcess;
+  /** Null where the traced process was started by its tracer. */
+  readonly #child: ChildProcess | null;
   readonly #file: string;
 
-  private constructor(child: ChildProcess, file: string) {
+  private constructor(child: ChildProcess | null, file: string) {
     this.#child = child;
     this.#file = file;
   }
@@ -27,19 +30,28 @@ export class MapWriteTrace {
   /** Resolves when every process is being traced. */
   static async start(pids: readonly number[], run: RunDirectory): Promise<MapWriteTrace> {
     const file = run.file('captures', `bpf-${process.hrtime.bigint().toString(36)}.strace`);
-    const child = spawn('setpriv', ['--pdeathsig', 'INT', '--', 'strace', '-f', '-qq', '-e', 'trace=bpf', '-o', file, ...pids.flatMap((pid) => ['-p', String(pid)])], {stdio: 'ignore'});
+    const child = spawn('setpriv', ['--pdeathsig', 'INT', '--', ...STRACE, '-o', file, ...pids.flatMap((pid) => ['-p', String(pid)])], {stdio: 'ignore'});
     await until('strace is attached', {timeoutMs: 10_000, intervalMs: 20}, () =>
       pids.every((pid) => /^TracerPid:\s+[1-9]/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))) ? true : null);
     return new MapWriteTrace(child, file);
   }
 
+  /** From the first instruction of a process on: its command goes behind `wrapper`. The tracer ends with it. */
+  static wrapping(run: RunDirectory): {readonly wrapper: readonly string[]; readonly trace: MapWriteTrace} {
+    const file = run.file('captures', `bpf-${process.hrtime.bigint().toString(36)}.strace`);
+    return {wrapper: [...STRACE, '-D', '--seccomp-bpf', '-o', file, '--'], trace: new MapWriteTrace(null, file)};
+  }
+
   /** Ends the trace. Descriptors are looked up while the processes live. */
   async stop(): Promise<readonly MapWrite[]> {
-    const closed = new Promise<void>((resolve) => {
-      this.#child.once('close', () => resolve());
-    });
-    this.#child.kill('SIGINT');
-    await closed;
+    const child = this.#child;
+    if (child !== null) {
+      const closed = new Promise<void>((resolve) => {
+        child.once('close', () => resolve());
+      });
+      child.kill('SIGINT');
+      await closed;
+    }
     const lines = existsSync(this.#file) ? readFileSync(this.#file, 'utf8').split('\n') : [];
     const names = await mapNames();
     rmSync(this.#file, {force: true});

@@ -34,6 +34,13 @@ export type Pod = KubeObject & {
   readonly status?: {readonly phase?: string; readonly conditions?: readonly PodCondition[]};
 };
 
+/** Pods with this annotation are left to the test: it calls the CNI plugin itself. */
+export const BY_HAND = 'lab/by-hand';
+
+export function isByHand({metadata}: Pod): boolean {
+  return metadata.annotations?.[BY_HAND] !== undefined;
+}
+
 export interface PodCondition {
   readonly type: string;
   readonly status: string;

@@ -99,20 +99,21 @@ export class Stentor {
     await this.#answers(this.#operator, 'the operator is ready', 30_000, () => getText(this.operatorHttp, '/readyz'));
   }
 
-  /** Ready when the agent answers on its socket and holds a state of the operator. */
-  async startAgent(node: string): Promise<void> {
+  /** `wrapper`: a program that starts the agent in its own place. */
+  async startAgent(node: string, wrapper: readonly string[] = []): Promise<void> {
     const spec = this.#plan.nodes.find((item) => item.name === node);
     const netns = this.#parts.nodes.get(node);
     if (spec === undefined || netns === undefined) throw new Error(`the lab has no node ${node}`);
     const tls = await this.#certificate(node);
     this.#mountBpf(node);
     const daemon = startDaemon({
-      name: `agent-${node}`, netns: netns.path, logFile: this.#parts.run.log(`agent-${node}`), command: [NODE, PROGRAMS.agent, ...this.#agentFlags(spec, tls)],
+      name: `agent-${node}`, netns: netns.path, logFile: this.#parts.run.log(`agent-${node}`), command: [...wrapper, NODE, PROGRAMS.agent, ...this.#agentFlags(spec, tls)],
     });
     recordProcess(this.#parts.run, daemon.pid, `agent-${node}`);
     this.#agents.set(node, daemon);
   }
 
+  /** Ready when the agent answers on its socket and holds a state of the operator. */
   async agentReady(node: string, timeoutMs = 30_000): Promise<void> {
     const daemon = this.#agents.get(node);
     if (daemon === undefined) throw new Error(`no agent runs on ${node}`);

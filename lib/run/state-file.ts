@@ -9,13 +9,13 @@ import {errorFields} from './log.js';
 /** Goes up when old files cannot be read any more: they then count as absent. */
 const FORMAT = 1;
 
-/** Writes `text` so that a reader sees the old file or the new one, also after a crash. */
-async function writeAtomically(path: string, text: string): Promise<void> {
+/** Writes `text` so that a reader sees the old file or the new one, also after a crash of what it survives. */
+async function writeAtomically(path: string, text: string, survives: Survives): Promise<void> {
   const temporary = `${path}.tmp`;
   const file = await open(temporary, 'w', 0o600);
   try {
     await file.writeFile(text);
-    await file.datasync();
+    if (survives === 'machine') await file.datasync();
   } finally {
     await file.close();
   }
@@ -54,6 +54,9 @@ export async function readSealed(path: string, log: Log): Promise<unknown> {
   return null;
 }
 
+/** `process`: of no use without the kernel that it speaks of, so that it need not be on the disk when that is gone. */
+export type Survives = 'machine' | 'process';
+
 /** Writes the newest value of a file; values that come while one is being written replace each other. */
 export class LatestFile {
   readonly #path: string;
@@ -62,21 +65,29 @@ export class LatestFile {
   #next: (() => string) | null = null;
   #writing: Promise<void> | null = null;
   #isWritten = true;
+  readonly #survives: Survives;
+  /** How many values were given, and how many of them the file has got past. */
+  #given = 0;
+  #done = 0;
+  #waiting: (() => void)[] = [];
 
-  constructor(options: {readonly path: string}, parts: {readonly log: Log}) {
+  constructor(options: {readonly path: string; readonly survives?: Survives}, parts: {readonly log: Log}) {
     this.#path = options.path;
+    this.#survives = options.survives ?? 'machine';
     this.#log = parts.log;
   }
 
   /** `render` is called when its turn comes. */
   write(render: () => string): void {
     this.#next = render;
+    this.#given++;
     this.#writing ??= this.#drain();
   }
 
-  /** Resolves when what was given is on disk; false when it could not be written. */
+  /** Resolves when what was given until now is written; false when it could not be. What is given later is not waited for. */
   async flushed(): Promise<boolean> {
-    while (this.#writing !== null) await this.#writing;
+    const wanted = this.#given;
+    while (this.#done < wanted && this.#writing !== null) await new Promise<void>((resolve) => this.#waiting.push(resolve));
     return this.#isWritten;
   }
 
@@ -85,15 +96,20 @@ export class LatestFile {
     await Promise.resolve();
     for (let render = this.#next; render !== null; render = this.#next) {
       this.#next = null;
+      const given = this.#given;
       try {
         if (!this.#hasFolder) await mkdir(dirname(this.#path), {recursive: true, mode: 0o700});
         this.#hasFolder = true;
-        await writeAtomically(this.#path, seal(render()));
+        await writeAtomically(this.#path, seal(render()), this.#survives);
         this.#isWritten = true;
       } catch (error) {
         this.#isWritten = false;
         this.#log.warn('state file cannot be written', {path: this.#path, ...errorFields(error)});
       }
+      this.#done = given;
+      const waiting = this.#waiting;
+      this.#waiting = [];
+      for (const resolve of waiting) resolve();
     }
     this.#writing = null;
   }

@@ -324,21 +324,48 @@ struct call {
 	const char *version;
 	const char *config;
 	const char *socket_path;
+	int timeout_s;
 	const struct buffer *body;
 };
+
+/* The agent's answer is printed, and its exit code returned; -1 and `details` when there is none. */
+static int ask_agent(const struct call *call, char *details, size_t size)
+{
+	struct buffer answer = {.limit = ANSWER_MAX};
+	int fd = connect_agent(call->socket_path, call->timeout_s);
+
+	if (fd < 0) {
+		snprintf(details, size, "%s: %s", call->socket_path, strerror(-fd));
+		return -1;
+	}
+	int error = exchange(fd, call->body, &answer);
+	close(fd);
+	int code = error == 0 ? print_answer(&answer) : -1;
+	free(answer.data);
+	if (code < 0)
+		snprintf(details, size, "%s: %s", call->socket_path, error < 0 ? strerror(-error) : "the answer was cut short");
+	return code;
+}
+
+static int queued_delete(const struct call *call, const char *details)
+{
+	char queue[4096], again[4300];
+
+	default_queue(call->socket_path, queue, sizeof(queue));
+	find_member(call->config, "deleteQueueDir", queue, sizeof(queue));
+	if (!queue_delete(queue, call->body))
+		return fail(call->version, CNI_TRY_AGAIN, "the agent is not reachable and the delete could not be queued", details);
+	/* An agent that came meanwhile may have looked into the queue before. A delete twice is a delete. */
+	int code = ask_agent(call, again, sizeof(again));
+	return code < 0 ? 0 : code;
+}
 
 static int without_agent(const struct call *call, const char *details)
 {
 	const char *command = getenv("CNI_COMMAND"), *version = call->version;
-	char queue[4096];
 
-	if (command && strcmp(command, "DEL") == 0) {
-		default_queue(call->socket_path, queue, sizeof(queue));
-		find_member(call->config, "deleteQueueDir", queue, sizeof(queue));
-		if (queue_delete(queue, call->body))
-			return 0;
-		return fail(version, CNI_TRY_AGAIN, "the agent is not reachable and the delete could not be queued", details);
-	}
+	if (command && strcmp(command, "DEL") == 0)
+		return queued_delete(call, details);
 	if (command && strcmp(command, "STATUS") == 0)
 		return fail(version, CNI_NOT_AVAILABLE, "the agent is not reachable", details);
 	return fail(version, CNI_TRY_AGAIN, "the agent is not reachable: try again later", details);
@@ -346,7 +373,7 @@ static int without_agent(const struct call *call, const char *details)
 
 int main(void)
 {
-	struct buffer input = {.limit = INPUT_MAX}, body = {.limit = 2 * INPUT_MAX}, answer = {.limit = ANSWER_MAX};
+	struct buffer input = {.limit = INPUT_MAX}, body = {.limit = 2 * INPUT_MAX};
 	char socket_path[4096] = DEFAULT_SOCKET, version[32] = "1.0.0", seconds[16] = "", details[4300];
 	const char *command = getenv("CNI_COMMAND");
 
@@ -358,7 +385,9 @@ int main(void)
 	const char *config = input.data ? input.data : "";
 	find_member(config, "cniVersion", version, sizeof(version));
 	if (command && strcmp(command, "VERSION") == 0) {
-		puts("{\"cniVersion\":\"1.1.0\",\"supportedVersions\":[\"0.3.0\",\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\"]}");
+		printf("{\"cniVersion\":\"");
+		put_json_text(version);
+		puts("\",\"supportedVersions\":[\"0.3.0\",\"0.3.1\",\"0.4.0\",\"1.0.0\",\"1.1.0\"]}");
 		return 0;
 	}
 	find_member(config, "agentSocket", socket_path, sizeof(socket_path));
@@ -367,17 +396,9 @@ int main(void)
 	if (!make_body(&body, &input))
 		return fail(version, CNI_IO_FAILURE, "the environment and the configuration are too large", "");
 
-	int fd = connect_agent(socket_path, timeout_s);
-	if (fd >= 0) {
-		error = exchange(fd, &body, &answer);
-		close(fd);
-		int code = error == 0 ? print_answer(&answer) : -1;
-		if (code >= 0)
-			return code;
-		snprintf(details, sizeof(details), "%s: %s", socket_path, error < 0 ? strerror(-error) : "the answer was cut short");
-	} else {
-		snprintf(details, sizeof(details), "%s: %s", socket_path, strerror(-fd));
-	}
-	const struct call call = {.version = version, .config = config, .socket_path = socket_path, .body = &body};
-	return without_agent(&call, details);
+	const struct call call = {
+		.version = version, .config = config, .socket_path = socket_path, .timeout_s = timeout_s, .body = &body,
+	};
+	int code = ask_agent(&call, details, sizeof(details));
+	return code < 0 ? without_agent(&call, details) : code;
 }

@@ -45,5 +45,7 @@ int command_pace(int argc, char **argv);
 int command_flows(int argc, char **argv);
 int command_talk(int argc, char **argv);
 int command_relay(int argc, char **argv);
+int command_eager(int argc, char **argv);
+int command_attach(int argc, char **argv);
 
 #endif
