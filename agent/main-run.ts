@@ -4,9 +4,9 @@ import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
 import {StentorError} from '../lib/core/errors.js';
 import {fatalLine} from '../lib/run/config.js';
+import {programStarted} from '../lib/run/heap.js';
 import {createLog, errorFields} from '../lib/run/log.js';
 import {loadAgentConfig, logLevelOf} from './config.js';
-import {limitMalloc, trimMalloc} from './kernel/memory.js';
 import type {Agent} from './wire.js';
 import {startAgent} from './wire.js';
 
@@ -32,9 +32,8 @@ async function main(): Promise<number> {
   // Nothing is left half done by leaving at once: what the kernel holds stays, and the next process takes it over.
   process.on('unhandledRejection', (error) => leave(error));
   process.on('uncaughtException', (error) => leave(error));
-  limitMalloc();
   const agent: Agent = await startAgent(config, {version, log});
-  trimMalloc();
+  programStarted();
   try {
     const signal = await Promise.race([asked, agent.failed]);
     log.info('stopping', {signal});

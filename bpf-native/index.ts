@@ -1,4 +1,4 @@
-// Loads the addon; types and nothing else. `agent/kernel` is the only importer.
+// Loads the addon; types and nothing else. `agent/kernel` alone opens doors to the kernel with it; `lib/run/heap.ts` sets malloc.
 
 import {createRequire} from 'node:module';
 import {fileURLToPath} from 'node:url';

@@ -2,6 +2,7 @@
 
 import {StentorError} from '../lib/core/errors.js';
 import {fatalLine} from '../lib/run/config.js';
+import {programStarted} from '../lib/run/heap.js';
 import {Lifecycle} from '../lib/run/lifecycle.js';
 import {createLog, errorFields} from '../lib/run/log.js';
 import {issueCommand} from './main-ca.js';
@@ -35,7 +36,7 @@ async function run(argv: readonly string[]): Promise<void> {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => resolve());
     process.on('uncaughtException', fail);
     process.on('unhandledRejection', fail);
-    wireOperator(result.value, {log, lifecycle, fail}).then(() => lifecycle.start()).catch(fail);
+    wireOperator(result.value, {log, lifecycle, fail}).then(() => lifecycle.start()).then(programStarted).catch(fail);
   });
   await ended;
   await lifecycle.stop();

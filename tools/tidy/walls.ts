@@ -20,7 +20,7 @@ export const WALLS: readonly Wall[] = [
   {folder: 'lib/lbipam', may: CORE, node: false, packages: []},
   {folder: 'lib/ipam', may: CORE, node: false, packages: []},
   {folder: 'lib/desired', may: CORE, node: false, packages: []},
-  {folder: 'lib/run', may: ['lib/core', 'proto'], node: true, packages: RUN_PACKAGES},
+  {folder: 'lib/run', may: ['lib/core', 'proto', 'bpf-native/index'], node: true, packages: RUN_PACKAGES},
   {folder: 'lib/testing', may: ['lib', 'proto', 'agent', 'operator'], node: true, packages: ['*']},
   {folder: 'lib/kube', may: ['lib/core', 'lib/run'], node: true, packages: ['@kubernetes/client-node', 'undici', 'yaml']},
   {folder: 'crds', may: ['lib/core', 'lib/run'], node: true, packages: ['ajv', 're2js', 'yaml', '@marcbachmann/cel-js']},
