@@ -3,6 +3,7 @@
 import {StentorError} from '../lib/core/errors.js';
 import {InvariantError} from '../lib/core/invariant.js';
 import type {NodeConfigResource} from '../lib/desired/node-state.js';
+import type {NodeTables} from '../lib/desired/tables.js';
 import {single} from '../lib/desired/tables.js';
 import type {Speaker} from '../lib/domain/bgp.js';
 import {identityId} from '../lib/domain/identity.js';
@@ -58,6 +59,8 @@ export class NodeEngine implements DesiredState {
   readonly #heldListeners = new Set<() => void>();
   #held: HeldState = EMPTY_HELD;
   #numbers: LocalIdentities = NO_LOCAL_IDENTITIES;
+  /** The tables that the numbers were last looked for in. */
+  #numberedFor: NodeTables | null = null;
   #compiled: Compiled | null = null;
   #round: ApplyRound | null = null;
   #errors: readonly ApplyError[] = [];
@@ -236,6 +239,9 @@ export class NodeEngine implements DesiredState {
 
   /** On disk before in the kernel: a restart must never give another prefix a number that a policy map names. */
   async #numberIdentities(held: HeldState): Promise<void> {
+    const {ipcache, 'node-config': config} = held.tables;
+    if (ipcache === this.#numberedFor?.ipcache && config === this.#numberedFor['node-config']) return;
+    this.#numberedFor = held.tables;
     const numbers = numberLocalIdentities(this.#numbers, held.tables);
     if (numbers === this.#numbers) return;
     this.#numbers = numbers;

@@ -190,8 +190,7 @@ async function buildAgent(config: AgentConfig, context: Context): Promise<Built>
       hasMasquerade: () => mapOf(maps, 'cilium_ipmasq_v4').entries().length > 0,
       onInstalled: (installed, seconds) => {
         late.client?.installed(installed);
-        if (seconds !== null) late.counts?.policyImplementation(seconds);
-        reportNode(built, late);
+        afterAcknowledgement(built, late, seconds);
       },
     },
   );
@@ -316,6 +315,14 @@ function nodeCertificate(config: AgentConfig, {clock, log, late}: ClientNeeds): 
     {node: config['node-name'], addresses: config['operator-address'], bootstrapPort: config['bootstrap-port'], serverName: config['operator-name'], tokenFile},
     {files, clock, log, onChanged: () => void late.client?.reconnect()},
   );
+}
+
+/** It leaves the process first. `seconds`: from the change to its acknowledgement. */
+function afterAcknowledgement(built: Built, late: Late, seconds: number | null): void {
+  setImmediate(() => {
+    if (seconds !== null) late.counts?.policyImplementation(seconds);
+    reportNode(built, late);
+  });
 }
 
 /** Said again only when it has changed. */

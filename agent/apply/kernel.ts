@@ -59,6 +59,9 @@ export interface ApplyRound {
 
 const RECONCILED_MAPS: readonly ReconciledMap[] = ['cilium_runtime_config', 'cilium_ep_config', 'cilium_ipcache', 'cilium_ipmasq_v4', 'cilium_ipmasq_v6', 'cilium_announced_v4', 'cilium_announced_v6', 'cilium_lxc', 'cilium_if_to_ep'];
 
+/** What they desire follows from the stages before them, or others follow from them. */
+const STAGES_WITH_MORE: ReadonlySet<Stage> = new Set(['programs', 'links', 'attachments', 'routes']);
+
 /** A retry that was due in this round and not made (no prune yet) does not spin. */
 const RETRY_PAUSE_MS = 10;
 
@@ -162,15 +165,21 @@ export class KernelApply {
     const held = new Set<Stage>(state.holds.map((hold) => hold.map));
     let writes = 0;
     for (const stage of STAGES) {
-      if (!held.has(stage)) writes += await this.#upsertStage(stage, state);
+      if (!held.has(stage) && !this.#isInPlace(stage)) writes += await this.#upsertStage(stage, state);
     }
     if (next.prune) {
       for (const stage of STAGES_REVERSED) {
-        if (!held.has(stage)) writes += await (this.#reconcilerOf(stage)?.prune() ?? 0);
+        const reconciler = this.#reconcilerOf(stage);
+        if (reconciler !== null && !held.has(stage) && !reconciler.isSettled) writes += await reconciler.prune();
       }
     }
     this.#sweepSets();
     return {errors: this.#errors(state), writes, retryAtMs: this.#retryAtMs()};
+  }
+
+  /** Of the stages that have nothing to do but to reconcile: most rounds concern one of them, and are waited for. */
+  #isInPlace(stage: Stage): boolean {
+    return !STAGES_WITH_MORE.has(stage) && (this.#reconcilerOf(stage)?.isSettled ?? false);
   }
 
   async #upsertStage(stage: Stage, state: KernelState): Promise<number> {

@@ -62,6 +62,11 @@ export class Reconciler<K extends string | number, V> {
     return this.#parts.target.name;
   }
 
+  /** Everything is in place, and nothing says otherwise. */
+  get isSettled(): boolean {
+    return this.#settled === this.#desired;
+  }
+
   setDesired(desired: ReadonlyMap<K, V>): void {
     if (desired === this.#desired) return;
     this.#desired = desired;
@@ -77,7 +82,7 @@ export class Reconciler<K extends string | number, V> {
 
   /** First half of a round: writes what differs and is due. Returns how many keys were written. */
   async upsert(): Promise<number> {
-    if (this.#settled === this.#desired) return 0;
+    if (this.isSettled) return 0;
     const actual = await this.#load();
     if (actual === null) return 0;
     const {target} = this.#parts;
@@ -102,7 +107,7 @@ export class Reconciler<K extends string | number, V> {
 
   /** Second half: removes what is ours and not desired. To be called only when the desired state is complete. */
   async prune(): Promise<number> {
-    if (this.#settled === this.#desired || this.#actual === null) return 0;
+    if (this.isSettled || this.#actual === null) return 0;
     const actual = this.#actual;
     const {target} = this.#parts;
     const removable: K[] = [];

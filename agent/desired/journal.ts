@@ -1,6 +1,6 @@
 // Changes on disk since the last checkpoint: one sealed line each, in the page cache when `append` returns, so that no kill takes it back.
 
-import {createHash} from 'node:crypto';
+import {hash} from 'node:crypto';
 import {closeSync, fstatSync, ftruncateSync, mkdirSync, openSync, renameSync, writeSync} from 'node:fs';
 import {readFile, rm} from 'node:fs/promises';
 import {dirname} from 'node:path';
@@ -91,7 +91,7 @@ export class Journal {
 }
 
 function sumOf(body: string): string {
-  return createHash('sha256').update(body).digest('hex').slice(0, SUM_CHARS);
+  return hash('sha256', body).slice(0, SUM_CHARS);
 }
 
 function bodyOf(line: string): string | null {

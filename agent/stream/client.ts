@@ -154,6 +154,8 @@ export class OperatorClient {
       'grpc.keepalive_permit_without_calls': 1,
       'grpc.max_receive_message_length': this.#options.messageBytesMax,
       'grpc-node.flow_control_window': FLOW_WINDOW_BYTES,
+      // Nothing of a session can be sent again: a new one begins with a new hello.
+      'grpc.enable_retries': 0,
     });
   }
 

@@ -24,9 +24,12 @@ static void sched_pause(void)
 /* Where softirqs can be preempted, a CPU that runs a thread may be in the middle of a program. */
 static bool can_preempt_programs(void)
 {
+	static enum {UNKNOWN, NO, YES} known;
 	struct utsname kernel;
 
-	return uname(&kernel) || strstr(kernel.version, "PREEMPT_RT");
+	if (known == UNKNOWN)
+		known = uname(&kernel) || strstr(kernel.version, "PREEMPT_RT") ? YES : NO;
+	return known == YES;
 }
 
 /* Of "0-3,8"; -E2BIG when there are more than `most`. */
@@ -57,13 +60,23 @@ static int read_online(cpu_set_t *online, uint32_t most)
 	return (uint32_t)CPU_COUNT(online) > most ? -E2BIG : 0;
 }
 
-/* -EINVAL: it is offline by now, or not in the process's cpuset. */
-static int visit(int cpu)
+static cpu_set_t only_cpu(int cpu)
 {
 	cpu_set_t only;
 
 	CPU_ZERO(&only);
 	CPU_SET(cpu, &only);
+	return only;
+}
+
+/* -EINVAL: it is offline by now, or not in the process's cpuset. */
+static int visit(int cpu)
+{
+	cpu_set_t only = only_cpu(cpu);
+
+	/* The one that who asked has chosen: nothing moves. */
+	if (sched_getcpu() == cpu)
+		return 0;
 	if (sched_setaffinity(0, sizeof(only), &only))
 		return -errno;
 	return sched_getcpu() == cpu ? 0 : -EAGAIN;
@@ -75,8 +88,10 @@ static int visit(int cpu)
  */
 static struct {
 	bool is_made;
+	pthread_t thread;
 	sem_t asked, answered;
-	cpu_set_t online;
+	/* Those that are still to be visited. */
+	cpu_set_t others;
 	int result;
 } visitor;
 
@@ -92,7 +107,7 @@ static void *visitor_run(void *data)
 		/* Without the priority each busy CPU could keep it waiting for milliseconds. */
 		visitor.result = refused;
 		for (cpu = 0; cpu < CPU_SETSIZE && visitor.result == 0; cpu++)
-			if (CPU_ISSET(cpu, &visitor.online))
+			if (CPU_ISSET(cpu, &visitor.others))
 				visitor.result = visit(cpu);
 		sem_post(&visitor.answered);
 	}
@@ -103,7 +118,6 @@ static int visitor_make(void)
 {
 	sigset_t all, before;
 	pthread_attr_t attributes;
-	pthread_t thread;
 	int error;
 
 	if (visitor.is_made)
@@ -115,20 +129,43 @@ static int visitor_make(void)
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &before);
-	error = pthread_create(&thread, &attributes, visitor_run, NULL);
+	error = pthread_create(&visitor.thread, &attributes, visitor_run, NULL);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attributes);
 	if (error == 0)
-		pthread_setname_np(thread, "cpus-visit");
+		pthread_setname_np(visitor.thread, "cpus-visit");
 	visitor.is_made = error == 0;
 	return -error;
+}
+
+/*
+ * Who asks is on a CPU itself, after all it has changed. The visitor sleeps: it wakes up on the first of the others, and need
+ * not be moved away from anywhere.
+ */
+static int begin_elsewhere(void)
+{
+	int own = sched_getcpu(), cpu;
+	cpu_set_t only;
+
+	if (own < 0)
+		return -errno;
+	CPU_CLR(own, &visitor.others);
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &visitor.others))
+			break;
+	if (cpu == CPU_SETSIZE)
+		return 0;
+	only = only_cpu(cpu);
+	return -pthread_setaffinity_np(visitor.thread, sizeof(only), &only);
 }
 
 /* Most visits take less than giving up the CPU and getting it back does. */
 static int visit_all(void)
 {
-	int looks;
+	int looks, error = begin_elsewhere();
 
+	if (error)
+		return error;
 	sem_post(&visitor.asked);
 	for (looks = 0; looks < LOOKS; looks++) {
 		if (sem_trywait(&visitor.answered) == 0)
@@ -140,7 +177,7 @@ static int visit_all(void)
 	return visitor.result;
 }
 
-/* cpusVisit(most): 0 = a thread of ours has run on every CPU that was online, or -errno; -E2BIG when there are more than `most` */
+/* cpusVisit(most): 0 = threads of ours have run on every CPU that was online, or -errno; -E2BIG when there are more than `most` */
 static napi_value cpus_visit(napi_env env, napi_callback_info info)
 {
 	struct args a;
@@ -149,7 +186,7 @@ static napi_value cpus_visit(napi_env env, napi_callback_info info)
 
 	if (!args_read(env, info, 1, &a) || !arg_u32(&a, 0, "most", &most))
 		return NULL;
-	result = can_preempt_programs() ? -EOPNOTSUPP : read_online(&visitor.online, most);
+	result = can_preempt_programs() ? -EOPNOTSUPP : read_online(&visitor.others, most);
 	if (result == 0)
 		result = visitor_make();
 	return make_number(env, result ? result : visit_all());
