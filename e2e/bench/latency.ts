@@ -1,12 +1,13 @@
 // From the write of a policy to `Enforced`, as a client that watches the API server sees it, in turns with a bare write of a ConfigMap and its
-// watch event. Every policy change concerns pods on all four nodes.
+// watch event. Every policy change concerns pods on all four nodes. After that the same for a policy that concerns no node: what the API server and
+// the operator take of it.
 
 import type {KubeClient} from '../../lib/kube/client.js';
 import type {KubeObject} from '../../lib/kube/object.js';
 import {collectionPath, objectPath, RESOURCES} from '../../lib/kube/resources.js';
 import {ENFORCED, holds, type ObjectAddress} from '../harness/enforced.js';
 import {nowMs} from '../harness/shell.js';
-import {milliseconds, times, type HarnessCheck, type Report} from './report.js';
+import {milliseconds, times, type HarnessCheck, type Report, type Row} from './report.js';
 import {interleave, percentile} from './rounds.js';
 
 const EVENT_LIMIT_MS = 20_000;
@@ -81,59 +82,84 @@ interface Change {
 }
 
 const POLICY: ObjectAddress = {kind: 'CiliumNetworkPolicy', namespace: 'default', name: 'bench-latency'};
+const IDLE_POLICY: ObjectAddress = {...POLICY, name: 'bench-latency-idle'};
+/** Labels of the pods that a policy is about: those of all nodes, or none. */
+const APP = {[POLICY.name]: 'app', [IDLE_POLICY.name]: 'none'};
 const CONFIG_MAP: ObjectAddress = {kind: 'ConfigMap', namespace: 'default', name: 'bench-latency'};
 
 /** A port that no other round used: each change puts new entries into the kernel of every node. */
-function policySpec(round: number): object {
+function policySpec({name}: ObjectAddress, round: number): object {
   return {
-    endpointSelector: {matchLabels: {app: 'app'}},
+    endpointSelector: {matchLabels: {app: APP[name]}},
     ingress: [{fromEndpoints: [{matchLabels: {app: 'app'}}], toPorts: [{ports: [{port: String(10_000 + round), protocol: 'TCP'}]}]}],
   };
 }
 
 export async function measureLatency(client: KubeClient, report: Report): Promise<void> {
   await client.create(collectionPath(RESOURCES.ConfigMap, 'default'), {apiVersion: 'v1', kind: 'ConfigMap', metadata: {name: CONFIG_MAP.name, namespace: 'default'}, data: {}}, AbortSignal.timeout(5_000));
-  await client.create(collectionPath(RESOURCES.CiliumNetworkPolicy, 'default'), {
-    apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: {name: POLICY.name, namespace: 'default'}, spec: policySpec(0),
-  }, AbortSignal.timeout(5_000));
-  const watches = {policy: new ObjectWatch(client, POLICY), configMap: new ObjectWatch(client, CONFIG_MAP)};
+  for (const policy of [POLICY, IDLE_POLICY]) {
+    await client.create(collectionPath(RESOURCES.CiliumNetworkPolicy, 'default'), {
+      apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: {name: policy.name, namespace: 'default'}, spec: policySpec(policy, 0),
+    }, AbortSignal.timeout(5_000));
+  }
+  const bare = new ObjectWatch(client, CONFIG_MAP);
   try {
-    await Promise.all([watches.policy.start(), watches.configMap.start()]);
+    await bare.start();
+    const {series, changes} = await inTurns(client, bare, POLICY);
+    tell(report, series);
+    const spec = percentile(changes.map((change) => change.specMs), 0.5);
+    report.add(versusBare('of that: policy write → its own watch event, p50', spec, series.bare));
+    report.check(counted('every change was enforced on all four nodes', changes, /\b4\/4\b/));
+    const idle = await inTurns(client, bare, IDLE_POLICY);
+    report.add(versusBare('the same for a policy that concerns no node, p50', percentile(idle.series.enforced, 0.5), idle.series.bare));
+    report.check(counted('no node had to enforce that one', idle.changes, /\b0\/0\b/));
+  } finally {
+    await bare.stop();
+    for (const address of [POLICY, IDLE_POLICY, CONFIG_MAP]) await client.delete(pathOf(address), {}, AbortSignal.timeout(5_000));
+  }
+}
+
+interface Turns {
+  readonly series: Series;
+  readonly changes: readonly Change[];
+}
+
+async function inTurns(client: KubeClient, bare: ObjectWatch, policy: ObjectAddress): Promise<Turns> {
+  const watch = new ObjectWatch(client, policy);
+  try {
+    await watch.start();
     const changes: Change[] = [];
     const series = await interleave(POLICY_CHANGES, {
-      bare: (round) => bareWrite(client, watches.configMap, round),
+      bare: (round) => bareWrite(client, bare, `${policy.name} ${round}`),
       enforced: async (round) => {
-        const change = await policyChange(client, watches.policy, round + 1);
+        const change = await policyChange(client, {watch, policy}, round + 1);
         changes.push(change);
         return change.ms;
       },
     });
-    tell(report, series);
-    const spec = percentile(changes.map((change) => change.specMs), 0.5);
-    report.add({
-      name: 'of that: policy write → its own watch event, p50', subject: milliseconds(spec), baseline: `${milliseconds(percentile(series.bare, 0.5))} bare write → watch`,
-      result: times(spec / percentile(series.bare, 0.5)), goal: '', reached: null,
-    });
-    report.check(everyNodeCounted(changes));
+    return {series, changes};
   } finally {
-    await Promise.all(Object.values(watches).map((watch) => watch.stop()));
-    for (const address of [POLICY, CONFIG_MAP]) await client.delete(pathOf(address), {}, AbortSignal.timeout(5_000));
+    await watch.stop();
   }
+}
+
+function versusBare(name: string, ms: number, bare: readonly number[]): Row {
+  const bareMs = percentile(bare, 0.5);
+  return {name, subject: milliseconds(ms), baseline: `${milliseconds(bareMs)} bare write → watch`, result: times(ms / bareMs), goal: '', reached: null};
 }
 
 function pathOf({kind, namespace, name}: ObjectAddress): string {
   return objectPath(RESOURCES[kind], namespace, name);
 }
 
-async function bareWrite(client: KubeClient, watch: ObjectWatch, round: number): Promise<number> {
-  const value = String(round);
+async function bareWrite(client: KubeClient, watch: ObjectWatch, value: string): Promise<number> {
   const seen = watch.seen((object) => (object['data'] as {readonly round?: string} | undefined)?.round === value);
   const startedMs = nowMs();
   await client.patch(pathOf(CONFIG_MAP), {type: 'merge', patch: {data: {round: value}}}, AbortSignal.timeout(EVENT_LIMIT_MS));
   return await seen - startedMs;
 }
 
-async function policyChange(client: KubeClient, watch: ObjectWatch, round: number): Promise<Change> {
+async function policyChange(client: KubeClient, {watch, policy}: {readonly watch: ObjectWatch; readonly policy: ObjectAddress}, round: number): Promise<Change> {
   const port = String(10_000 + round);
   let nodes = '';
   let specAtMs = 0;
@@ -145,7 +171,7 @@ async function policyChange(client: KubeClient, watch: ObjectWatch, round: numbe
     return true;
   });
   const startedMs = nowMs();
-  await client.patch(pathOf(POLICY), {type: 'merge', patch: {spec: policySpec(round)}}, AbortSignal.timeout(EVENT_LIMIT_MS));
+  await client.patch(pathOf(policy), {type: 'merge', patch: {spec: policySpec(policy, round)}}, AbortSignal.timeout(EVENT_LIMIT_MS));
   const ms = await seen - startedMs;
   return {ms, specMs: specAtMs - startedMs, nodes};
 }
@@ -155,7 +181,9 @@ function enforcedMessage(object: KubeObject): string {
   return status?.conditions?.find((condition) => condition.type === ENFORCED)?.message ?? '';
 }
 
-function tell(report: Report, series: Readonly<Record<'bare' | 'enforced', readonly number[]>>): void {
+type Series = Readonly<Record<'bare' | 'enforced', readonly number[]>>;
+
+function tell(report: Report, series: Series): void {
   const at = (share: number): readonly [number, number] => [percentile(series.enforced, share), percentile(series.bare, share)];
   const [p50, bareP50] = at(0.5);
   const [p99, bareP99] = at(0.99);
@@ -170,7 +198,7 @@ function tell(report: Report, series: Readonly<Record<'bare' | 'enforced', reado
 }
 
 /** `Enforced` without nodes would cost nothing and say nothing. */
-function everyNodeCounted(changes: readonly Change[]): HarnessCheck {
+function counted(name: string, changes: readonly Change[], nodes: RegExp): HarnessCheck {
   const messages = [...new Set(changes.map((change) => change.nodes))];
-  return {name: 'every change was enforced on all four nodes', ok: messages.length === 1 && /\b4\/4\b|\b4 of 4\b/.test(messages[0] ?? ''), value: messages.join('; ')};
+  return {name, ok: messages.length === 1 && nodes.test(messages[0] ?? ''), value: messages.join('; ')};
 }
