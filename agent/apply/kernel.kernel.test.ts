@@ -338,6 +338,29 @@ describe('maps', () => {
     expect(seen).toEqual([1, SMALL_SIZES.cilium_ct6_global, SMALL_SIZES.cilium_ct6_global]);
   });
 
+  test('maps of former layouts stay until the programs are others, then they go; maps of later ones are refused, and nothing is touched', async () => {
+    const pin = (name: string): string => {
+      const path = `${root}/maps/${name}`;
+      const other = BpfMap.create({name: 'former', type: 'hash', keySize: 8, valueSize: 8, maxEntries: 8, flags: 0});
+      other.pin(path);
+      other.close();
+      return path;
+    };
+    const former = pin('cilium_ep_config');
+    await stop();
+    start();
+    expect(existsSync(former)).toBe(true);
+    expect((await apply(state())).errors).toEqual([]);
+    expect(existsSync(former)).toBe(false);
+    // Names that end like a version, and those of nobody we know.
+    const others = ['cilium_ipmasq_v4', 'cilium_ep_config_v2'].map((name) => `${root}/maps/${name}`).concat(pin('somebody_v9'), pin('cilium_lxc_version2'));
+    expect(others.filter((path) => !existsSync(path))).toEqual([]);
+    const later = pin('cilium_lxc_v2');
+    const before = readdirSync(`${root}/maps`).toSorted();
+    expect(() => openMapSet({root, sizes: SMALL_SIZES}, {log: silentLog})).toThrow(expect.objectContaining({code: 'MAP_LAYOUT_NEWER', data: expect.objectContaining({path: later})}));
+    expect(readdirSync(`${root}/maps`).toSorted()).toEqual(before);
+  });
+
   test('a pin of another layout is refused, with its path', () => {
     const path = `${root}/maps/cilium_lxc`;
     unlinkSync(path);

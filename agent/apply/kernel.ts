@@ -15,7 +15,7 @@ import type {NetnsHandle} from '../kernel/netns.js';
 import {attachmentKey, AttachmentsTarget, type AttachMode, type AttachmentState} from './attachments.js';
 import {BpfMapTarget} from './bpf-map.js';
 import {LinksTarget} from './links.js';
-import type {MapSet} from './map-set.js';
+import {removeOlderLayouts, type MapSet} from './map-set.js';
 import {STAGES, STAGES_REVERSED, type Stage} from './order.js';
 import {PolicyMapsTarget} from './policy-maps.js';
 import {ProgramSets, type ObjectFile, type ProgramSet} from './programs.js';
@@ -234,6 +234,7 @@ export class KernelApply {
     const isSettled = this.#set !== null && this.#setError === null && this.#attachments.status().pending === 0;
     if (!isSettled || this.#last?.prune !== true || this.#set === this.#sweptFor) return;
     this.#sets.removeOthers();
+    removeOlderLayouts(this.#options.root, this.#parts.log);
     this.#sweptFor = this.#set;
   }
 
