@@ -2,14 +2,13 @@
 
 import {readFile} from 'node:fs/promises';
 import {join} from 'node:path';
-import {afterAll, beforeAll, describe, expect, test} from '@jest/globals';
+import {describe, expect, test} from '@jest/globals';
 import {installCrds} from '../operator/apply/crds.js';
 import {collectionPath, objectPath, RESOURCES} from '../lib/kube/resources.js';
-import type {KubeClient} from '../lib/kube/client.js';
 import {parseManifests} from '../lib/kube/manifest.js';
 import {realClock} from '../lib/run/clock.js';
 import {silentLog} from '../lib/run/log.js';
-import {TestApiServer} from '../lib/testing/api-server.js';
+import {useApiServer} from '../lib/testing/use-api-server.js';
 import {CrdSchemas} from './schema.js';
 import {CASES, objectOf} from './testing/cases.js';
 import {REFUSED, REFUSED_CLUSTERWIDE, TAKEN, TAKEN_CLUSTERWIDE} from './testing/refused.js';
@@ -17,48 +16,35 @@ import {REFUSED, REFUSED_CLUSTERWIDE, TAKEN, TAKEN_CLUSTERWIDE} from './testing/
 const ROOT = join(import.meta.dirname, '../..');
 const CRDS = join(ROOT, 'crds');
 const POLICIES = ['overview/l3-l4-policy.yaml', 'overview/cidr-policy.yaml', 'overview/l7-policy.yaml', 'bgp-lab/peering-policies.yaml'];
-const stop = new AbortController();
-let server: TestApiServer;
-let client: KubeClient;
-
-beforeAll(async () => {
-  server = await TestApiServer.start();
-  client = server.client();
-}, 90_000);
-
-afterAll(async () => {
-  stop.abort();
-  await client?.close();
-  await server?.stop();
-});
+const api = useApiServer();
 
 test('kubectl apply installs them as they are, without a warning', async () => {
-  await server.kubectl(['apply', '--warnings-as-errors', '-f', CRDS]);
-  await server.kubectl(['wait', '--for=condition=Established', '--timeout=10s', '-f', CRDS]);
-  const columns = JSON.parse(await server.kubectl(['get', 'crd', 'ciliumnetworkpolicies.cilium.io', '-o', 'json'])) as
+  await api.server.kubectl(['apply', '--warnings-as-errors', '-f', CRDS]);
+  await api.server.kubectl(['wait', '--for=condition=Established', '--timeout=10s', '-f', CRDS]);
+  const columns = JSON.parse(await api.server.kubectl(['get', 'crd', 'ciliumnetworkpolicies.cilium.io', '-o', 'json'])) as
     {spec: {versions: {additionalPrinterColumns: {name: string}[]}[]}};
   expect(columns.spec.versions[0]?.additionalPrinterColumns.map(({name}) => name)).toEqual(['Age', 'Valid', 'Enforced']);
 }, 30_000);
 
 test('the operator keeps what has our version or a higher one, and replaces what is older', async () => {
-  const parts = {client, clock: realClock, log: silentLog};
-  expect(new Set((await installCrds({dir: CRDS}, parts, stop.signal)).values())).toEqual(new Set(['kept']));
-  const label = (version: string | null): Promise<unknown> => client.patch(
+  const parts = {client: api.client, clock: realClock, log: silentLog};
+  expect(new Set((await installCrds({dir: CRDS}, parts, api.signal)).values())).toEqual(new Set(['kept']));
+  const label = (version: string | null): Promise<unknown> => api.client.patch(
     objectPath(RESOURCES.CustomResourceDefinition, null, 'ciliumidentities.cilium.io'),
     {type: 'merge', patch: {metadata: {labels: {'io.cilium.k8s.crd.schema.version': version}}, spec: {versions: [{
-      name: 'v2', served: true, storage: true, schema: {openAPIV3Schema: {type: 'object', 'x-kubernetes-preserve-unknown-fields': true}}}]}}}, stop.signal);
+      name: 'v2', served: true, storage: true, schema: {openAPIV3Schema: {type: 'object', 'x-kubernetes-preserve-unknown-fields': true}}}]}}}, api.signal);
   for (const [version, outcome] of [['2.0.0', 'kept'], ['1.33.9', 'upgraded'], [null, 'upgraded'], ['rubbish', 'upgraded']] as const) {
     await label(version);
-    expect((await installCrds({dir: CRDS}, parts, stop.signal)).get('ciliumidentities.cilium.io')).toBe(outcome);
+    expect((await installCrds({dir: CRDS}, parts, api.signal)).get('ciliumidentities.cilium.io')).toBe(outcome);
   }
-  await server.kubectl(['delete', 'crd', 'ciliumidentities.cilium.io']);
-  expect((await installCrds({dir: CRDS}, parts, stop.signal)).get('ciliumidentities.cilium.io')).toBe('created');
+  await api.server.kubectl(['delete', 'crd', 'ciliumidentities.cilium.io']);
+  expect((await installCrds({dir: CRDS}, parts, api.signal)).get('ciliumidentities.cilium.io')).toBe('created');
 }, 30_000);
 
 describe('the policies of the reference articles', () => {
   test.each(POLICIES)('%s applies unchanged, with strict field validation', async (file) => {
     const path = join(ROOT, 'e2e/manifests', file);
-    await server.kubectl(['apply', '--validate=strict', '-f', path]);
+    await api.server.kubectl(['apply', '--validate=strict', '-f', path]);
     const {manifests, problems} = parseManifests(await readFile(path, 'utf8'));
     expect(problems).toEqual([]);
     expect(manifests.length).toBeGreaterThan(0);
@@ -72,7 +58,7 @@ describe('the API server and offline validation agree', () => {
     const resource = RESOURCES[kind];
     const object = objectOf(kind, content, what.toLowerCase().replace(/[^a-z0-9]+/g, '-').replace(/^-|-$/g, ''));
     const path = `${collectionPath(resource, 'default')}?dryRun=All&fieldValidation=Strict`;
-    const answer = client.create(path, object, stop.signal);
+    const answer = api.client.create(path, object, api.signal);
     if (refusal !== null) {
       await expect(answer).rejects.toMatchObject({code: refusal[1] === 'unknown field' ? 'BadRequest' : 'Invalid'});
       return;
@@ -87,7 +73,7 @@ describe('the API server and offline validation agree', () => {
   test('an unknown field is refused by a strict client', async () => {
     const object = objectOf('CiliumNetworkPolicy', {spec: {endpointSelector: {}, ingress: [{toPort: []}]}}, 'x');
     const path = `${collectionPath(RESOURCES.CiliumNetworkPolicy, 'default')}?dryRun=All&fieldValidation=Strict`;
-    await expect(client.create(path, object, stop.signal)).rejects.toMatchObject({code: 'BadRequest', message: expect.stringContaining('toPort')});
+    await expect(api.client.create(path, object, api.signal)).rejects.toMatchObject({code: 'BadRequest', message: expect.stringContaining('toPort')});
   });
 });
 
@@ -95,27 +81,27 @@ describe('what the sanitiser refuses is refused at kubectl apply, where a schema
   const path = `${collectionPath(RESOURCES.CiliumNetworkPolicy, 'default')}?dryRun=All&fieldValidation=Strict`;
 
   test.each(REFUSED.map(([, what, spec, , , first], i) => [what, spec, first, i] as const))('%s', async (_what, spec, first, i) => {
-    const answer = client.create(path, objectOf('CiliumNetworkPolicy', {spec}, `refused-${i}`), stop.signal);
+    const answer = api.client.create(path, objectOf('CiliumNetworkPolicy', {spec}, `refused-${i}`), api.signal);
     if (first === 'decode') await expect(answer).resolves.toHaveProperty('spec');
     else await expect(answer).rejects.toMatchObject({code: expect.stringMatching(first === 'strict' ? 'BadRequest' : /^(Invalid|BadRequest)$/) as unknown});
   });
 
   test.each(TAKEN.map(([, what, spec], i) => [what, spec, i] as const))('%s is taken', async (_what, spec, i) => {
-    await expect(client.create(path, objectOf('CiliumNetworkPolicy', {spec}, `taken-${i}`), stop.signal)).resolves.toHaveProperty('spec');
+    await expect(api.client.create(path, objectOf('CiliumNetworkPolicy', {spec}, `taken-${i}`), api.signal)).resolves.toHaveProperty('spec');
   });
 
   const clusterwide = `${collectionPath(RESOURCES.CiliumClusterwideNetworkPolicy)}?dryRun=All&fieldValidation=Strict`;
 
   test.each([...REFUSED_CLUSTERWIDE.map(([, what, spec]) => [what, spec, false] as const), ...TAKEN_CLUSTERWIDE.map(([what, spec]) => [what, spec, true] as const)])(
     'cluster-wide, %s', async (what, spec, taken) => {
-      const answer = client.create(clusterwide, objectOf('CiliumClusterwideNetworkPolicy', {spec}, what.toLowerCase().replace(/[^a-z0-9]+/g, '-')), stop.signal);
+      const answer = api.client.create(clusterwide, objectOf('CiliumClusterwideNetworkPolicy', {spec}, what.toLowerCase().replace(/[^a-z0-9]+/g, '-')), api.signal);
       if (taken) await expect(answer).resolves.toHaveProperty('spec');
       else await expect(answer).rejects.toMatchObject({code: 'Invalid'});
     });
 
   test('a null is cut off: the field is not there', async () => {
     const spec = {endpointSelector: {}, ingress: [{fromEndpoints: null, toPorts: [{ports: [{port: '80', protocol: 'TCP'}]}]}]};
-    const stored = await client.create(path, objectOf('CiliumNetworkPolicy', {spec}, 'null'), stop.signal);
+    const stored = await api.client.create(path, objectOf('CiliumNetworkPolicy', {spec}, 'null'), api.signal);
     expect(stored['spec']).toEqual({endpointSelector: {}, ingress: [{toPorts: [{ports: [{port: '80', protocol: 'TCP'}]}]}]});
   });
 });
@@ -123,6 +109,6 @@ describe('what the sanitiser refuses is refused at kubectl apply, where a schema
 test('CIDR groups are served in both versions, and are the same', async () => {
   const group = {kind: 'CiliumCIDRGroup', metadata: {name: 'old'}, spec: {externalCIDRs: ['192.0.2.0/24']}};
   const old = {...RESOURCES.CiliumCIDRGroup, apiVersion: 'cilium.io/v2alpha1'};
-  await client.create(collectionPath(old), {...group, apiVersion: old.apiVersion}, stop.signal);
-  await expect(client.get(objectPath(RESOURCES.CiliumCIDRGroup, null, 'old'), stop.signal)).resolves.toMatchObject({apiVersion: 'cilium.io/v2', spec: group.spec});
+  await api.client.create(collectionPath(old), {...group, apiVersion: old.apiVersion}, api.signal);
+  await expect(api.client.get(objectPath(RESOURCES.CiliumCIDRGroup, null, 'old'), api.signal)).resolves.toMatchObject({apiVersion: 'cilium.io/v2', spec: group.spec});
 });

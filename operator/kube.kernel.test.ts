@@ -1,16 +1,15 @@
 // Watch and apply stages against a real API server: what it does to them when it is restarted, and what they leave in it.
 
 import {join} from 'node:path';
-import {afterAll, afterEach, beforeAll, beforeEach, describe, expect, test} from '@jest/globals';
+import {afterEach, beforeEach, describe, expect, test} from '@jest/globals';
 import type {ClusterState} from '../lib/desired/cluster-state.js';
 import {identityId} from '../lib/domain/identity.js';
-import type {KubeClient} from '../lib/kube/client.js';
 import type {KubeObject} from '../lib/kube/object.js';
 import {collectionPath, objectPath, RESOURCES} from '../lib/kube/resources.js';
 import {realClock} from '../lib/run/clock.js';
 import {silentLog} from '../lib/run/log.js';
-import {TestApiServer} from '../lib/testing/api-server.js';
 import {eventually} from '../lib/testing/netns.js';
+import {useApiServer} from '../lib/testing/use-api-server.js';
 import {ClusterApplier} from './apply/cluster-applier.js';
 import {installCrds} from './apply/crds.js';
 import {KubeTarget} from './apply/kube-target.js';
@@ -21,31 +20,19 @@ import {LeaderElector, type LeaderState} from './watch/leader.js';
 
 const CRDS = join(import.meta.dirname, '../../crds');
 const NONE: ClusterState = {identities: new Map(), nodes: new Map(), endpoints: new Map(), services: new Map(), policyStatuses: new Map(), events: new Map()};
-let server: TestApiServer;
-let client: KubeClient;
+const api = useApiServer(async ({client}) => installCrds({dir: CRDS}, {client, clock: realClock, log: silentLog}, AbortSignal.timeout(30_000)));
 let stop: AbortController;
 let feed: Feed;
 let objects: Map<string, FeedObject>;
 let batches: Batch[];
 const listeners: ((batch: Batch) => void)[] = [];
 
-beforeAll(async () => {
-  server = await TestApiServer.start();
-  client = server.client();
-  await installCrds({dir: CRDS}, {client, clock: realClock, log: silentLog}, AbortSignal.timeout(30_000));
-}, 90_000);
-
-afterAll(async () => {
-  await client?.close();
-  await server?.stop();
-});
-
 beforeEach(async () => {
   stop = new AbortController();
   objects = new Map();
   batches = [];
   listeners.length = 0;
-  feed = startKubeFeed({reflector: {pageSize: 3}}, {client, clock: realClock, log: silentLog, onBatch: (batch) => {
+  feed = startKubeFeed({reflector: {pageSize: 3}}, {client: api.client, clock: realClock, log: silentLog, onBatch: (batch) => {
     batches.push(batch);
     for (const {kind, key, object} of batch.changes) {
       if (object === null) objects.delete(`${kind}/${key}`);
@@ -68,7 +55,7 @@ function identityObject(name: string, app: string): KubeObject {
 const identities = (): string[] => [...objects.keys()].filter((id) => id.startsWith('CiliumIdentity/')).sort();
 
 async function deleteAll(): Promise<void> {
-  for (const key of identities()) await client.delete(objectPath(RESOURCES.CiliumIdentity, null, key.slice('CiliumIdentity/'.length)), {}, stop.signal);
+  for (const key of identities()) await api.client.delete(objectPath(RESOURCES.CiliumIdentity, null, key.slice('CiliumIdentity/'.length)), {}, stop.signal);
   await eventually(() => (identities().length === 0 ? true : null));
 }
 
@@ -76,12 +63,12 @@ describe('feed', () => {
   test('creates, changes and deletions arrive; of ConfigMaps only the one for masquerading', async () => {
     const path = collectionPath(RESOURCES.ConfigMap, 'kube-system');
     for (const name of ['other', 'ip-masq-agent']) {
-      await client.create(path, {apiVersion: 'v1', kind: 'ConfigMap', metadata: {name}, data: {config: 'a'}}, stop.signal);
+      await api.client.create(path, {apiVersion: 'v1', kind: 'ConfigMap', metadata: {name}, data: {config: 'a'}}, stop.signal);
     }
     await eventually(() => (objects.has('ConfigMap/kube-system/ip-masq-agent') ? true : null));
-    await client.patch(`${path}/ip-masq-agent`, {type: 'merge', patch: {data: {config: 'b'}}}, stop.signal);
+    await api.client.patch(`${path}/ip-masq-agent`, {type: 'merge', patch: {data: {config: 'b'}}}, stop.signal);
     await eventually(() => (JSON.stringify(objects.get('ConfigMap/kube-system/ip-masq-agent')?.['data']) === '{"config":"b"}' ? true : null));
-    await client.delete(`${path}/ip-masq-agent`, {}, stop.signal);
+    await api.client.delete(`${path}/ip-masq-agent`, {}, stop.signal);
     await eventually(() => (objects.has('ConfigMap/kube-system/ip-masq-agent') ? null : true));
     expect([...objects.keys()].filter((id) => id.startsWith('ConfigMap/'))).toEqual([]);
     expect(objects.has('Namespace/default')).toBe(true);
@@ -89,18 +76,18 @@ describe('feed', () => {
 
   test('after a kill of the API server the feed is whole again, and tells only what changed meanwhile', async () => {
     for (const [index, name] of ['300', '301', '302', '303', '304', '305', '306'].entries()) {
-      await client.create(collectionPath(RESOURCES.CiliumIdentity), identityObject(name, `a${index}`), stop.signal);
+      await api.client.create(collectionPath(RESOURCES.CiliumIdentity), identityObject(name, `a${index}`), stop.signal);
     }
     await eventually(() => (identities().length === 7 ? true : null));
     const before = batches.length;
     const lists = feed.status().kinds.find(({kind}) => kind === 'CiliumIdentity')?.lists ?? 0;
-    await server.killApiServer();
-    await server.startApiServer();
+    await api.server.killApiServer();
+    await api.server.startApiServer();
     // The reflectors back off while the server is away; these changes are made while most of them wait.
-    await client.delete(objectPath(RESOURCES.CiliumIdentity, null, '300'), {}, stop.signal);
-    await client.delete(objectPath(RESOURCES.CiliumIdentity, null, '301'), {}, stop.signal);
-    await client.create(collectionPath(RESOURCES.CiliumIdentity), identityObject('301', 'new'), stop.signal);
-    await client.create(collectionPath(RESOURCES.CiliumIdentity), identityObject('307', 'a7'), stop.signal);
+    await api.client.delete(objectPath(RESOURCES.CiliumIdentity, null, '300'), {}, stop.signal);
+    await api.client.delete(objectPath(RESOURCES.CiliumIdentity, null, '301'), {}, stop.signal);
+    await api.client.create(collectionPath(RESOURCES.CiliumIdentity), identityObject('301', 'new'), stop.signal);
+    await api.client.create(collectionPath(RESOURCES.CiliumIdentity), identityObject('307', 'a7'), stop.signal);
     await eventually(() => (objects.has('CiliumIdentity/307') && !objects.has('CiliumIdentity/300') ? true : null), 20_000);
     await eventually(() => (feed.status().kinds.every(({failure}) => failure === null) ? true : null), 20_000);
     expect(JSON.stringify(objects.get('CiliumIdentity/301')?.['security-labels'])).toBe('{"k8s:app":"new"}');
@@ -114,10 +101,10 @@ describe('feed', () => {
   }, 60_000);
 
   test('a kind whose CRD comes later is listed when it is served', async () => {
-    await server.kubectl(['delete', 'crd', 'ciliumbgppeeringpolicies.cilium.io']);
+    await api.server.kubectl(['delete', 'crd', 'ciliumbgppeeringpolicies.cilium.io']);
     await eventually(() => ((feed.status().kinds.find(({kind}) => kind === 'CiliumBGPPeeringPolicy')?.failure ?? null) === null ? null : true), 10_000);
-    await installCrds({dir: CRDS}, {client, clock: realClock, log: silentLog}, stop.signal);
-    await server.kubectl(['apply', '-f', join(import.meta.dirname, '../../e2e/manifests/bgp-lab/peering-policies.yaml')]);
+    await installCrds({dir: CRDS}, {client: api.client, clock: realClock, log: silentLog}, stop.signal);
+    await api.server.kubectl(['apply', '-f', join(import.meta.dirname, '../../e2e/manifests/bgp-lab/peering-policies.yaml')]);
     await eventually(() => (objects.has('CiliumBGPPeeringPolicy/rack0') && objects.has('CiliumBGPPeeringPolicy/rack1') ? true : null), 10_000);
   }, 40_000);
 });
@@ -129,7 +116,7 @@ describe('applier', () => {
 
   function startApplier(writes: string[] = []): ClusterApplier {
     const applier = new ClusterApplier({instance: 'test'}, {
-      target: new KubeTarget({}, {client, clock: realClock}), clock: realClock, log: silentLog,
+      target: new KubeTarget({}, {client: api.client, clock: realClock}), clock: realClock, log: silentLog,
       onWrite: (kind, verb, result) => void writes.push(`${verb} ${kind} ${result}`),
     });
     applier.observe({changes: [...objects].map(([id, object]) => ({kind: id.split('/')[0] ?? '', key: id.slice(id.indexOf('/') + 1), object})), inSync: true});
@@ -158,7 +145,7 @@ describe('applier', () => {
 
   test('writes identity, node, endpoint, conditions and event; a second leader writes nothing; what a stranger changes is repaired', async () => {
     const writes: string[] = [];
-    const written = await client.create(policies, policy('one'), stop.signal);
+    const written = await api.client.create(policies, policy('one'), stop.signal);
     await eventually(() => (objects.has('CiliumNetworkPolicy/default/one') ? true : null));
     const applier = startApplier(writes);
     const state = stateFor(written, 'True');
@@ -167,10 +154,10 @@ describe('applier', () => {
       && objects.get('CiliumNetworkPolicy/default/one')?.['status'] !== undefined && applier.pending === 0 ? true : null));
     expect(applier.problems()).toEqual([]);
     expect(writes.sort()).toEqual(['apply CiliumEndpoint ok', 'apply CiliumNode ok', 'applyStatus CiliumNetworkPolicy ok', 'create CiliumIdentity ok', 'create Event ok']);
-    await server.kubectl(['wait', '--for=condition=stentor.io/Enforced', 'cnp/one', '--timeout=5s']);
-    expect(await server.kubectl(['get', 'cnp', 'one'])).toMatch(/NAME\s+AGE\s+VALID\s+ENFORCED\s+one\s+\S+\s+True\s+True/);
-    expect(await server.kubectl(['get', 'cep', 'p'])).toMatch(/p\s+400\s+ready\s+10\.98\.0\.7/);
-    expect(await server.kubectl(['get', 'events', '--field-selector', 'involvedObject.name=one'])).toContain('PolicyInvalid');
+    await api.server.kubectl(['wait', '--for=condition=stentor.io/Enforced', 'cnp/one', '--timeout=5s']);
+    expect(await api.server.kubectl(['get', 'cnp', 'one'])).toMatch(/NAME\s+AGE\s+VALID\s+ENFORCED\s+one\s+\S+\s+True\s+True/);
+    expect(await api.server.kubectl(['get', 'cep', 'p'])).toMatch(/p\s+400\s+ready\s+10\.98\.0\.7/);
+    expect(await api.server.kubectl(['get', 'events', '--field-selector', 'involvedObject.name=one'])).toContain('PolicyInvalid');
 
     const more: string[] = [];
     applier.setLeading(false);
@@ -187,7 +174,7 @@ describe('applier', () => {
     await eventually(() => (JSON.stringify(objects.get('CiliumNetworkPolicy/default/one')?.['status']).includes('"False"') ? true : null));
     expect(transition()).toBe(before);
 
-    await client.patch(objectPath(RESOURCES.CiliumNode, null, 'n1'), {type: 'merge', patch: {spec: {addresses: []}}}, stop.signal);
+    await api.client.patch(objectPath(RESOURCES.CiliumNode, null, 'n1'), {type: 'merge', patch: {spec: {addresses: []}}}, stop.signal);
     await eventually(() => (JSON.stringify(objects.get('CiliumNode/n1')?.['spec']).includes('10.1.5.10') && more.includes('apply CiliumNode ok') ? true : null));
 
     second.set(NONE);
@@ -196,24 +183,24 @@ describe('applier', () => {
   }, 30_000);
 
   test('the status of a policy that was made anew meanwhile is not written', async () => {
-    const written = await client.create(policies, policy('two'), stop.signal);
+    const written = await api.client.create(policies, policy('two'), stop.signal);
     await eventually(() => (objects.has('CiliumNetworkPolicy/default/two') ? true : null));
-    await client.delete(`${policies}/two`, {}, stop.signal);
-    await client.create(policies, policy('two'), stop.signal);
+    await api.client.delete(`${policies}/two`, {}, stop.signal);
+    await api.client.create(policies, policy('two'), stop.signal);
     const uid = written.metadata.uid ?? '';
     const plan = planPolicyStatus(stateFor(written, 'True').policyStatuses.get(uid), written, '2024-01-02T03:04:05Z');
     if (plan.verb !== 'applyStatus') throw new Error(plan.verb);
-    const target = new KubeTarget({}, {client, clock: realClock});
+    const target = new KubeTarget({}, {client: api.client, clock: realClock});
     await expect(target.applyStatus(plan.resource, plan.object, stop.signal)).rejects.toMatchObject({code: 'Conflict'});
-    expect(await client.get(`${policies}/two`, stop.signal)).not.toHaveProperty('status');
+    expect(await api.client.get(`${policies}/two`, stop.signal)).not.toHaveProperty('status');
   });
 
   test('the conditions follow a policy that others keep changing', async () => {
-    const written = await client.create(policies, policy('three'), stop.signal);
+    const written = await api.client.create(policies, policy('three'), stop.signal);
     await eventually(() => (objects.has('CiliumNetworkPolicy/default/three') ? true : null));
     const applier = startApplier();
     for (let i = 0; i < 30; i++) {
-      const change = client.patch(`${policies}/three`, {type: 'merge', patch: {metadata: {annotations: {i: String(i)}}}}, stop.signal);
+      const change = api.client.patch(`${policies}/three`, {type: 'merge', patch: {metadata: {annotations: {i: String(i)}}}}, stop.signal);
       applier.set({...stateFor(written, i % 2 === 0 ? 'True' : 'False'), events: new Map()});
       await change;
     }
@@ -225,7 +212,7 @@ describe('applier', () => {
 describe('leader election', () => {
   const elector = (identity: string, states: LeaderState[]): LeaderElector => new LeaderElector(
     {namespace: 'kube-system', leaseName: 'stentor-test', identity, leaseMs: 1_500, renewDeadlineMs: 1_000, retryMs: 100},
-    {client, clock: realClock, log: silentLog, onChange: (state) => void states.push(state)});
+    {client: api.client, clock: realClock, log: silentLog, onChange: (state) => void states.push(state)});
 
   test('one leads; when it goes it hands over at once; when it dies the other follows after the lease', async () => {
     const a: LeaderState[] = [];
@@ -250,7 +237,7 @@ describe('leader election', () => {
     const path = objectPath(RESOURCES.Lease, 'kube-system', 'stentor-test');
     stopB.abort();
     await runningB;
-    await client.patch(path, {type: 'merge', patch: {spec: {holderIdentity: 'dead', renewTime: '2020-01-01T00:00:00.000000Z'}}}, stop.signal);
+    await api.client.patch(path, {type: 'merge', patch: {spec: {holderIdentity: 'dead', renewTime: '2020-01-01T00:00:00.000000Z'}}}, stop.signal);
     const third = elector('c', c);
     const stopC = new AbortController();
     const started = performance.now();
@@ -269,13 +256,13 @@ describe('leader election', () => {
     const stopOnly = new AbortController();
     const running = only.run(stopOnly.signal);
     await eventually(() => (only.state().leading ? true : null));
-    server.signalApiServer('SIGSTOP');
+    api.server.signalApiServer('SIGSTOP');
     try {
       const stopped = performance.now();
       await eventually(() => (only.state().leading ? null : true), 5_000);
       expect(performance.now() - stopped).toBeLessThan(1_500);
     } finally {
-      server.signalApiServer('SIGCONT');
+      api.server.signalApiServer('SIGCONT');
     }
     await eventually(() => (only.state().leading ? true : null), 10_000);
     stopOnly.abort();

@@ -4,40 +4,32 @@ import {mkdtemp, rm} from 'node:fs/promises';
 import {tmpdir} from 'node:os';
 import {join} from 'node:path';
 import {afterAll, afterEach, beforeAll, expect, test} from '@jest/globals';
-import type {KubeClient} from '../lib/kube/client.js';
 import type {KubeObject} from '../lib/kube/object.js';
 import {collectionPath, objectPath, RESOURCES} from '../lib/kube/resources.js';
 import {Lifecycle} from '../lib/run/lifecycle.js';
 import {silentLog} from '../lib/run/log.js';
-import {TestApiServer} from '../lib/testing/api-server.js';
 import {eventually} from '../lib/testing/netns.js';
+import {useApiServer} from '../lib/testing/use-api-server.js';
 import {loadOperatorConfig} from './config.js';
 import {wireOperator, type Operator} from './wire.js';
 
 const SIGNAL = AbortSignal.timeout(5 * 60_000);
 const FOREIGN = 'cilium-operator-lb-ipam';
-let server: TestApiServer;
-let client: KubeClient;
 let dir: string;
 let lifecycle: Lifecycle | null = null;
+const api = useApiServer();
 
 beforeAll(async () => {
-  server = await TestApiServer.start();
-  client = server.client();
   dir = await mkdtemp(join(tmpdir(), 'lbipam-kube-'));
-}, 90_000);
+});
 
 afterEach(async () => stopOperator());
 
-afterAll(async () => {
-  await client?.close();
-  await server?.stop();
-  await rm(dir, {recursive: true, force: true});
-});
+afterAll(async () => rm(dir, {recursive: true, force: true}));
 
 async function startOperator(): Promise<Operator> {
   const config = await loadOperatorConfig([
-    '--kubeconfig', server.kubeconfig, '--ca-dir', join(dir, 'ca'), '--listen', '127.0.0.1:0', '--http-listen', '127.0.0.1:0', '--lease-name', '',
+    '--kubeconfig', api.server.kubeconfig, '--ca-dir', join(dir, 'ca'), '--listen', '127.0.0.1:0', '--http-listen', '127.0.0.1:0', '--lease-name', '',
   ]);
   if (config.kind !== 'config') throw new Error('no configuration');
   lifecycle = new Lifecycle({log: silentLog});
@@ -57,13 +49,13 @@ async function stopOperator(): Promise<void> {
 const path = (name: string, subresource?: 'status'): string => objectPath(RESOURCES.Service, 'default', name, subresource);
 
 async function create(name: string, spec: object = {}): Promise<KubeObject> {
-  return client.create(collectionPath(RESOURCES.Service, 'default'), {
+  return api.client.create(collectionPath(RESOURCES.Service, 'default'), {
     apiVersion: 'v1', kind: 'Service', metadata: {name}, spec: {type: 'LoadBalancer', allocateLoadBalancerNodePorts: false, ports: [{port: 80}], ...spec},
   }, SIGNAL);
 }
 
 async function change(name: string, spec: object): Promise<void> {
-  await client.patch(path(name), {type: 'merge', patch: {spec}, fieldManager: 'user'}, SIGNAL);
+  await api.client.patch(path(name), {type: 'merge', patch: {spec}, fieldManager: 'user'}, SIGNAL);
 }
 
 interface Status {
@@ -73,7 +65,7 @@ interface Status {
 }
 
 async function status(name: string): Promise<Status> {
-  const object = await client.get(path(name), SIGNAL) as KubeObject & {readonly status?: {
+  const object = await api.client.get(path(name), SIGNAL) as KubeObject & {readonly status?: {
     readonly loadBalancer?: {readonly ingress?: readonly {readonly ip: string}[]}; readonly conditions?: readonly {readonly type: string; readonly status: string; readonly reason: string}[];
   }};
   const condition = object.status?.conditions?.find(({type}) => type === 'cilium.io/IPAMRequestSatisfied');
@@ -92,7 +84,7 @@ async function becomes(name: string, addresses: readonly string[], condition: st
 
 test('given, exchanged, cleared when the type changes, given again; what somebody else wrote is taken over without a move; a restart writes nothing', async () => {
   await startOperator();
-  await client.create(collectionPath(RESOURCES.CiliumLoadBalancerIPPool), {
+  await api.client.create(collectionPath(RESOURCES.CiliumLoadBalancerIPPool), {
     apiVersion: 'cilium.io/v2', kind: 'CiliumLoadBalancerIPPool', metadata: {name: 'blue'}, spec: {blocks: [{cidr: '10.20.10.0/29'}]},
   }, SIGNAL);
   await create('a');
@@ -106,7 +98,7 @@ test('given, exchanged, cleared when the type changes, given again; what somebod
   await stopOperator();
   // Cilium's operator was here before us.
   const {generation = 0} = (await create('foreign')).metadata;
-  await client.patch(path('foreign', 'status'), {type: 'merge', fieldManager: FOREIGN, patch: {status: {
+  await api.client.patch(path('foreign', 'status'), {type: 'merge', fieldManager: FOREIGN, patch: {status: {
     loadBalancer: {ingress: [{ip: '10.20.10.6'}]},
     conditions: [{type: 'cilium.io/IPAMRequestSatisfied', status: 'True', reason: 'satisfied', message: '', observedGeneration: generation, lastTransitionTime: '2026-01-01T00:00:00Z'}],
   }}}, SIGNAL);
@@ -122,6 +114,6 @@ test('given, exchanged, cleared when the type changes, given again; what somebod
   // What the other one wrote goes as well when it has to.
   await change('foreign', {type: 'ClusterIP', allocateLoadBalancerNodePorts: null});
   await becomes('foreign', [], '');
-  await client.delete(path('a'), {}, SIGNAL);
+  await api.client.delete(path('a'), {}, SIGNAL);
   await eventually(() => (operator.engine.lb.ipam.poolUse().get('blue')?.used === 1n ? true : null));
 }, 60_000);

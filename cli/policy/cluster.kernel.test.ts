@@ -1,32 +1,24 @@
 // The policy verbs on a real API server: the same answers as from the files, and what they say when it cannot be reached.
 
 import {join} from 'node:path';
-import {afterAll, beforeAll, expect, test} from '@jest/globals';
+import {expect, test} from '@jest/globals';
 import type {CompileJson} from '../../lib/policy/format.js';
-import {TestApiServer} from '../../lib/testing/api-server.js';
+import {useApiServer} from '../../lib/testing/use-api-server.js';
 import {ROOT, SHOP, stentorctl} from './testing/run.js';
 
-let server: TestApiServer;
+const api = useApiServer();
 
-beforeAll(async () => {
-  server = await TestApiServer.start();
-}, 90_000);
-
-afterAll(async () => {
-  await server?.stop();
-});
-
-const live = (...args: readonly string[]): ReturnType<typeof stentorctl> => stentorctl(['policy', ...args, '--kubeconfig', server.kubeconfig]);
+const live = (...args: readonly string[]): ReturnType<typeof stentorctl> => stentorctl(['policy', ...args, '--kubeconfig', api.server.kubeconfig]);
 
 test('without the CRDs: what Kubernetes itself has', async () => {
-  for (const namespace of ['shop', 'monitoring']) await server.kubectl(['create', 'namespace', namespace]);
+  for (const namespace of ['shop', 'monitoring']) await api.server.kubectl(['create', 'namespace', namespace]);
   expect(JSON.parse(live('compile', '-o', 'json').out)).toMatchObject({endpoints: [], rejected: [], warnings: []});
 }, 30_000);
 
 test('the same entries as from the files', async () => {
-  await server.kubectl(['apply', '-f', join(ROOT, 'crds')]);
-  await server.kubectl(['wait', '--for=condition=Established', '--timeout=10s', '-f', join(ROOT, 'crds')]);
-  await server.kubectl(['apply', '-f', join(ROOT, SHOP, 'cluster.yaml'), '-f', join(ROOT, SHOP, 'policies.yaml')]);
+  await api.server.kubectl(['apply', '-f', join(ROOT, 'crds')]);
+  await api.server.kubectl(['wait', '--for=condition=Established', '--timeout=10s', '-f', join(ROOT, 'crds')]);
+  await api.server.kubectl(['apply', '-f', join(ROOT, SHOP, 'cluster.yaml'), '-f', join(ROOT, SHOP, 'policies.yaml')]);
   const entriesOf = (text: string): unknown => (JSON.parse(text) as CompileJson).endpoints
     .map(({name, entries}) => ({name, entries: entries.map(({direction, protocol, port, deny, derivedFrom}) => ({direction, protocol, port, deny, by: derivedFrom.map((origin) => `${origin.name} ${origin.ruleIndex}`)}))}))
     .sort((a, b) => a.name.localeCompare(b.name));
@@ -50,7 +42,7 @@ test('every other verb answers from the cluster as from the files', () => {
   const input = flows.map(([source, destination, port]) => JSON.stringify({src: {pod: source}, dst: {pod: destination}, protocol: 'TCP', port})).join('\n');
   const verdicts = (...args: readonly string[]): string[] =>
     stentorctl(['policy', 'verdict', '--flows', '-', ...args], {input}).out.trim().split('\n').map((line) => (JSON.parse(line) as {verdict: string; reason: string}).verdict);
-  expect(verdicts('--kubeconfig', server.kubeconfig)).toEqual(verdicts('--input', SHOP));
+  expect(verdicts('--kubeconfig', api.server.kubeconfig)).toEqual(verdicts('--input', SHOP));
   expect(live('test', join(ROOT, SHOP, 'tests.yaml'))).toMatchObject({code: 0, out: expect.stringContaining('7 passed, 0 failed') as unknown});
 }, 60_000);
 
