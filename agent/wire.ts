@@ -360,7 +360,7 @@ type MetricNeeds = Pick<Built, 'context' | 'maps' | 'view' | 'engine' | 'ipam' |
 function metricSources({context, maps, view, engine, ipam, monitor, late}: MetricNeeds): MetricSources {
   return {
     version: context.version, arch: arch(),
-    datapathCounters: () => mapOf(maps, 'cilium_metrics'), eventsLost: () => mapOf(maps, 'cilium_events_lost'),
+    datapathCounters: () => ({dropped: mapOf(maps, 'cilium_metrics'), forwarded: mapOf(maps, 'cilium_forwarded')}), eventsLost: () => mapOf(maps, 'cilium_events_lost'),
     endpoints: () => view.countEndpoints(), identities: () => view.countIdentities(), policies: () => engine.held.tables.policy.size,
     nodes: () => engine.held.tables.node.size, ipam: () => ipam.status(), maps: () => view.maps(), bgpPeers: () => late.peers,
     certificateExpirySeconds: () => secondsUntil(late.certificate?.status.expiresAtMs ?? null, context.clock),

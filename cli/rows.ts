@@ -154,7 +154,7 @@ function flowOf(tuple: Tuple) {
 
 /** Counted by reason, direction and place; the most frequent first. */
 export function metricRows(entries: readonly (readonly [ValueOf<typeof METRICS_KEY.fields>, MetricCount])[]) {
-  return entries.map(([key, count]) => ({
+  return entries.filter(([, {packets}]) => packets > 0n).map(([key, count]) => ({
     reason: key.reason,
     reasonText: dropReasonText(key.reason),
     direction: key.direction === METRIC_INGRESS ? 'ingress' : key.direction === METRIC_EGRESS ? 'egress' : 'service',

@@ -73,7 +73,7 @@ beforeAll(async () => {
   }));
   put('cilium_policy', policySlotCodec.encodeKey(12), policySlotCodec.encodeValue(inner.fd));
   put('cilium_ct4_global', CT_TUPLE.encode({destination: '10.98.1.5', source: '10.98.2.7', destinationPort: 80, sourcePort: 4000, protocol: 6, flags: 1}), CT_ENTRY.encode({
-    backendId: 0n, packets: 3n, bytes: 180n, lifetime: 4_000_000_000, flags: 0, revNat: 0, ifindex: 7, txFlagsSeen: 2, rxFlagsSeen: 2, sourceIdentity: 301, lastTxReport: 0, lastRxReport: 0,
+    judged: 0n, backendId: 0n, packets: 3n, bytes: 180n, lifetime: 4_000_000_000, flags: 0, revNat: 0, ifindex: 7, txFlagsSeen: 2, rxFlagsSeen: 2, sourceIdentity: 301, lastTxReport: 0, lastRxReport: 0,
   }));
   for (const map of maps.values()) map.close();
   inner.close();

@@ -139,7 +139,7 @@ describe('rows', () => {
 
   test('a connection expires on the clock of the map', () => {
     const tuple = {destination: '10.0.0.2', source: '10.0.0.1', destinationPort: 80, sourcePort: 4000, protocol: 6, flags: 1};
-    const entry = {backendId: 0n, packets: 7n, bytes: 700n, lifetime: 1060, flags: 1, revNat: 0, ifindex: 3, txFlagsSeen: 2, rxFlagsSeen: 2, sourceIdentity: 300, lastTxReport: 0, lastRxReport: 0};
+    const entry = {judged: 0n, backendId: 0n, packets: 7n, bytes: 700n, lifetime: 1060, flags: 1, revNat: 0, ifindex: 3, txFlagsSeen: 2, rxFlagsSeen: 2, sourceIdentity: 300, lastTxReport: 0, lastRxReport: 0};
     expect(ctRows('cilium_ct4_global', [[tuple, entry]], 1000)[0]).toMatchObject({direction: 'in', protocol: 'TCP', source: '10.0.0.1', expiresSeconds: 60, packets: 7, closing: true});
   });
 });

@@ -38,7 +38,7 @@ type Tuple = Parameters<typeof CT_TUPLE.encode>[0];
 const TCP: Tuple = {source: '10.98.0.5', destination: '1.1.1.1', sourcePort: 40000, destinationPort: 443, protocol: 6, flags: 0};
 
 function connection(map: MemoryMap, tuple: Partial<Tuple>, lifetime: number): void {
-  const none = {backendId: 0n, packets: 0n, bytes: 0n, flags: 0, revNat: 0, ifindex: 0, txFlagsSeen: 0, rxFlagsSeen: 0, sourceIdentity: 0, lastTxReport: 0, lastRxReport: 0};
+  const none = {judged: 0n, backendId: 0n, packets: 0n, bytes: 0n, flags: 0, revNat: 0, ifindex: 0, txFlagsSeen: 0, rxFlagsSeen: 0, sourceIdentity: 0, lastTxReport: 0, lastRxReport: 0};
   map.put(CT_TUPLE.encode({...TCP, ...tuple}), CT_ENTRY.encode({...none, lifetime}));
 }
 
@@ -93,7 +93,7 @@ describe('ConntrackGc', () => {
 
   test('IPv6: the same in its own maps, the echo of its own protocol, addresses to their last bit', async () => {
     const {ipv6, gc, sweep} = started();
-    const none = {backendId: 0n, packets: 0n, bytes: 0n, flags: 0, revNat: 0, ifindex: 0, txFlagsSeen: 0, rxFlagsSeen: 0, sourceIdentity: 0, lastTxReport: 0, lastRxReport: 0};
+    const none = {judged: 0n, backendId: 0n, packets: 0n, bytes: 0n, flags: 0, revNat: 0, ifindex: 0, txFlagsSeen: 0, rxFlagsSeen: 0, sourceIdentity: 0, lastTxReport: 0, lastRxReport: 0};
     const flow = {source: 'fd00:98::5', destination: '2001:db8::1', sourcePort: 1, destinationPort: 443, protocol: 6, flags: 0};
     const put = (map: MemoryMap, key: Partial<typeof flow>, lifetime: number): void => map.put(CT_TUPLE6.encode({...flow, ...key}), CT_ENTRY.encode({...none, lifetime}));
     put(ipv6.tcp, {}, NOW - 1);

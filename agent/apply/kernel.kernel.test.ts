@@ -12,6 +12,7 @@ import {BpfMap, BpfProgram} from '../kernel/bpf.js';
 import {queryClsact} from '../kernel/clsact.js';
 import {Netlink} from '../kernel/netlink.js';
 import {openNetns, type NetnsHandle} from '../kernel/netns.js';
+import {EPOCH_CLOSED, policyEpochCodec} from '../maps/epoch.js';
 import {encodePolicyKey, encodePolicyValue} from '../maps/policy.js';
 import {encodeProgramConfig, PROGRAM_DEFAULTS} from '../maps/program-config.js';
 import {IPV6_OFF_SIZES, SMALL_SIZES, type MapSizes} from '../maps/registry.js';
@@ -286,6 +287,58 @@ describe('policy', () => {
     expect(slots()).toEqual(before);
     expect(innerEntries(7)).toEqual(expected(WEB));
     expect((await apply(state())).errors).toEqual([]);
+  });
+});
+
+describe('the epoch of judgements', () => {
+  const epoch = (): bigint => policyEpochCodec.decodeValue(maps.get('cilium_policy_epoch')?.lookup(u32(0)) ?? new Uint8Array(8));
+  const bigger = policy(1001, [80, 8080]);
+
+  test('is another one after every round that wrote something that verdicts come from, and open', async () => {
+    await apply(state());
+    const seen = [epoch()];
+    const changes: readonly Partial<KernelState>[] = [
+      {policySlots: new Map([[7, bigger], [8, bigger]])}, {policySlots: new Map()}, {maps: withMap('cilium_ipcache', new Map([ipcacheEntry(2, 9)]))},
+      {maps: withMap('cilium_ep_config', new Map())}, {programConfig: programConfig('tunnel')},
+    ];
+    for (const change of changes) {
+      expect((await apply(state(change))).errors).toEqual([]);
+      seen.push(epoch());
+    }
+    expect(seen.every((value, i) => value > (seen[i - 1] ?? 0n) && value < EPOCH_CLOSED)).toBe(true);
+  });
+
+  test('stays when nothing of that was written', async () => {
+    await apply(state());
+    const before = epoch();
+    await apply(state());
+    await apply(state({routes: []}));
+    await apply(state({maps: withMap('cilium_ipmasq_v4', new Map())}));
+    await stop();
+    start();
+    await apply(state({routes: []}));
+    expect(epoch()).toBe(before);
+  });
+
+  test('is raised by the agent that follows one that was killed while it was closed', async () => {
+    await apply(state());
+    const before = epoch();
+    await stop();
+    start();
+    maps.get('cilium_policy_epoch')?.update(u32(0), policyEpochCodec.encodeValue(before | EPOCH_CLOSED));
+    await stop();
+    start();
+    await apply(state());
+    expect(epoch()).toBeGreaterThan(before);
+    expect(epoch()).toBeLessThan(EPOCH_CLOSED);
+  });
+
+  test('while it cannot be closed nothing that verdicts come from is written', async () => {
+    await apply(state());
+    node.run('bpftool', 'map', 'freeze', 'id', String(maps.get('cilium_policy_epoch')?.info().id));
+    const {errors} = await apply(state({policySlots: new Map([[7, bigger], [8, bigger]])}));
+    expect(errors).toMatchObject([{kind: 'policy', key: '1001', code: 'EPERM'}]);
+    expect(innerEntries(7)).toEqual(expected(WEB));
   });
 });
 

@@ -17,6 +17,7 @@ import {BpfMapTarget} from './bpf-map.js';
 import {LinksTarget} from './links.js';
 import {removeOlderLayouts, type MapSet} from './map-set.js';
 import {STAGES, STAGES_REVERSED, type Stage} from './order.js';
+import {PolicyEpoch} from './policy-epoch.js';
 import {PolicyMapsTarget} from './policy-maps.js';
 import {ProgramSets, type ObjectFile, type ProgramSet} from './programs.js';
 import {asStentorError, Reconciler, type TargetError, type TargetStatus} from './reconciler.js';
@@ -62,6 +63,9 @@ const RECONCILED_MAPS: readonly ReconciledMap[] = ['cilium_runtime_config', 'cil
 /** What they desire follows from the stages before them, or others follow from them. */
 const STAGES_WITH_MORE: ReadonlySet<Stage> = new Set(['programs', 'links', 'attachments', 'routes']);
 
+/** What a verdict comes from: not a packet is judged by what was remembered before one of these changed. */
+const JUDGED_BY: ReadonlySet<ReconciledMap> = new Set(['cilium_ep_config', 'cilium_ipcache', 'cilium_lxc', 'cilium_if_to_ep']);
+
 /** A retry that was due in this round and not made (no prune yet) does not spin. */
 const RETRY_PAUSE_MS = 10;
 
@@ -84,6 +88,7 @@ export class KernelApply {
   readonly #maps = new Map<ReconciledMap, Reconciler<string, MapEntry>>();
   readonly #policy: Reconciler<number, KernelState['policySlots'] extends ReadonlyMap<number, infer V> ? V : never>;
   readonly #policyTarget: PolicyMapsTarget;
+  readonly #epoch: PolicyEpoch;
   readonly #links: Reconciler<string, KernelState['links'][number]>;
   readonly #routes: Reconciler<string, RouteState>;
   readonly #sysctls: Reconciler<string, string>;
@@ -108,16 +113,21 @@ export class KernelApply {
     this.#linkChanges = parts.netlink.linkChanges();
     this.#attachmentStates = keepLast((...inputs: AttachmentInputs) => attachmentStates(options.attachMode, ...inputs));
     const {maps, netlink, netns} = parts;
-    for (const name of RECONCILED_MAPS) this.#maps.set(name, this.#reconciler(new BpfMapTarget({name}, {map: required(maps, name)})));
+    this.#epoch = new PolicyEpoch({map: required(maps, 'cilium_policy_epoch'), programsEnded, monotonicNs: () => process.hrtime.bigint()});
+    const onWrite = (): void => this.#epoch.close();
+    for (const name of RECONCILED_MAPS) {
+      const target = new BpfMapTarget({name}, {map: required(maps, name)});
+      this.#maps.set(name, this.#reconciler(target, JUDGED_BY.has(name) ? {onWrite} : {}));
+    }
     this.#policyTarget = new PolicyMapsTarget({outer: required(maps, 'cilium_policy'), programsEnded});
-    this.#policy = this.#reconciler(this.#policyTarget);
+    this.#policy = this.#reconciler(this.#policyTarget, {onWrite});
     this.#links = this.#reconciler(new LinksTarget({netlink, ...(netns === undefined ? {} : {netns})}));
     this.#routes = this.#reconciler(new RoutesTarget({netlink}));
     this.#sysctls = this.#reconciler(new SysctlsTarget(netns === undefined ? {} : {netns}));
     this.#sets = new ProgramSets({root: options.root}, {objects: parts.objects, maps, log: parts.log});
     this.#attachments = this.#reconciler(new AttachmentsTarget({root: options.root}, {
       netlink, program: (name) => this.#set?.programs.get(name)?.program ?? null, ...(netns === undefined ? {} : {netns}),
-    }));
+    }), {onWrite});
   }
 
   /** One round. `prune`: `state` is complete, so what is ours and not in it may go. Rounds wait for each other. */
@@ -174,12 +184,23 @@ export class KernelApply {
       }
     }
     this.#sweepSets();
+    await this.#raiseEpoch();
     return {errors: this.#errors(state), writes, retryAtMs: this.#retryAtMs()};
   }
 
   /** Of the stages that have nothing to do but to reconcile: most rounds concern one of them, and are waited for. */
   #isInPlace(stage: Stage): boolean {
     return !STAGES_WITH_MORE.has(stage) && (this.#reconcilerOf(stage)?.isSettled ?? false);
+  }
+
+  /** While it cannot be raised every packet is judged anew, which is slower and nothing else: the next round tries again. */
+  async #raiseEpoch(): Promise<void> {
+    try {
+      await this.#epoch.raise();
+    } catch (error) {
+      const {code, message} = asStentorError(error);
+      this.#parts.log.warn('verdicts are not remembered', {code, error: message});
+    }
   }
 
   async #upsertStage(stage: Stage, state: KernelState): Promise<number> {
@@ -263,9 +284,9 @@ export class KernelApply {
     return next === null ? null : Math.max(next, this.#parts.clock.monotonicMs() + RETRY_PAUSE_MS);
   }
 
-  #reconciler<K extends string | number, V>(target: Target<K, V>): Reconciler<K, V> {
+  #reconciler<K extends string | number, V>(target: Target<K, V>, extra: {readonly onWrite?: () => void} = {}): Reconciler<K, V> {
     const {clock, random} = this.#parts;
-    return new Reconciler({backoff: this.#options.backoff}, {target, clock, random});
+    return new Reconciler({backoff: this.#options.backoff}, {target, clock, random, ...extra});
   }
 }
 

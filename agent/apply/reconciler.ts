@@ -14,6 +14,8 @@ export interface ReconcilerParts<K, V> {
   readonly clock: Pick<Clock, 'monotonicMs'>;
   /** In [0, 1). */
   readonly random: () => number;
+  /** Called before the target is written to. When it throws, it is not. */
+  readonly onWrite?: () => void;
 }
 
 export interface TargetError {
@@ -176,6 +178,7 @@ export class Reconciler<K extends string | number, V> {
   /** The error of each key that failed. When the target gave up as a whole, all failed and what is there is unknown. */
   async #attempt(keys: readonly K[], body: () => Promise<readonly Failure<K>[]>): Promise<ReadonlyMap<K, StentorError>> {
     try {
+      this.#parts.onWrite?.();
       return new Map((await body()).map(({key, error}) => [key, error]));
     } catch (error) {
       this.#actual = null;

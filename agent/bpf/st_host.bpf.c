@@ -2,9 +2,9 @@
 /* Uplinks (from and to the wire) and cilium_host / cilium_net (from and to this node's own stack). */
 
 #include "lib/encap.h"
-#include "lib/deliver.h"
+#include "lib/deliver4.h"
 #include "lib/deliver6.h"
-#include "lib/masquerade6.h"
+#include "lib/masquerade.h"
 
 #undef SOURCE_FILE
 #define SOURCE_FILE FILE_ST_HOST
@@ -13,15 +13,34 @@
 #define IPV4_MULTICAST_MASK bpf_htonl(0xf0000000)
 #define IPV4_BROADCAST 0xffffffff
 
-/* To a pod from the wire. Nobody out there is this node: its address as a source is a forgery. */
-static __always_inline int deliver_from_wire(struct __sk_buff *skb, struct packet *p, const struct endpoint_info *local)
+/* Where the stack's own messages go that stay on a link. */
+static __always_inline bool is_of_link4(__be32 addr)
 {
-	p->src_id = identity_of(lookup_ipcache(p->tuple.saddr));
-	if (p->src_id == HOST_ID || is_device_ipv4(p->tuple.saddr))
-		return DROP(p, DROP_INVALID_SIP);
-	trace_from(skb, p, TRACE_FROM_NETWORK);
-	return deliver(skb, p, local, DELIVER_FORWARD);
+	return (addr & IPV4_MULTICAST_MASK) == IPV4_MULTICAST || addr == IPV4_BROADCAST;
 }
+
+static __always_inline bool is_of_link6(const struct ipv6_address *addr)
+{
+	return is_multicast6(addr) || is_link_local6(addr);
+}
+
+/* To pods of other nodes. `remote` null: nobody knows whose it is, or nothing is tunnelled. */
+static __always_inline int host_to_remote(struct __sk_buff *skb, struct packet *p, const struct ipcache_value *remote)
+{
+	if (!remote || !(remote->flags & IPCACHE_HAS_TUNNEL_ENDPOINT))
+		return DROP(p, config_tunnel_mode ? DROP_NO_TUNNEL_ENDPOINT : DROP_UNKNOWN_L3_TARGET);
+	p->dst_id = remote->sec_identity;
+	return encap_and_redirect(skb, p, remote->tunnel_endpoint[0]);
+}
+
+#include "lib/family4.h"
+#include "lib/host_family.h"
+
+#include "lib/family6.h"
+#include "lib/host_family.h"
+
+#undef SOURCE_FILE
+#define SOURCE_FILE FILE_ST_HOST
 
 static __always_inline bool is_tunnel_packet(const struct packet *p)
 {
@@ -37,17 +56,17 @@ static __always_inline int to_uplink_address(struct __sk_buff *skb, struct packe
 	if (!config_masquerade || parse_l4(skb, p) < 0 || is_tunnel_packet(p))
 		return TC_ACT_OK;
 	if (p->flags & PACKET_ICMP_ERROR)
-		ret = nat_icmp_error(skb, p, true);
+		ret = nat_icmp_error4(skb, p, &p->tuple, true);
 	else
-		ret = nat_in(skb, p);
+		ret = nat_in4(skb, p, &p->tuple);
 	if (ret <= 0)
 		return ret;
-	if (is_device_ipv4(p->tuple.daddr))
+	if (is_device_address4(p->tuple.daddr))
 		return TC_ACT_OK; /* the node's own, back on its own port */
-	local = lookup_endpoint(p->tuple.daddr);
+	local = lookup_endpoint4(p->tuple.daddr);
 	if (!local || local->flags & ENDPOINT_HOST)
 		return DROP(p, DROP_UNROUTABLE); /* the pod is gone */
-	return deliver_from_wire(skb, p, local);
+	return deliver_from_wire4(skb, p, &p->tuple, local);
 }
 
 static __always_inline int ipv4_from_netdev(struct __sk_buff *skb, struct packet *p)
@@ -57,36 +76,26 @@ static __always_inline int ipv4_from_netdev(struct __sk_buff *skb, struct packet
 
 	if (parse_ipv4(skb, p) < 0)
 		return TC_ACT_OK;
-	if (is_device_ipv4(p->tuple.daddr))
+	if (is_device_address4(p->tuple.daddr))
 		return to_uplink_address(skb, p);
-	local = lookup_endpoint(p->tuple.daddr);
+	local = lookup_endpoint4(p->tuple.daddr);
 	if (!local)
-		return in_pod_cidr(p->tuple.daddr) ? DROP(p, DROP_UNROUTABLE) : TC_ACT_OK;
+		return in_pod_cidr4(p->tuple.daddr) ? DROP(p, DROP_UNROUTABLE) : TC_ACT_OK;
 	if (local->flags & ENDPOINT_HOST)
 		return TC_ACT_OK;
 	ret = parse_l4(skb, p);
-	return ret < 0 ? ret : deliver_from_wire(skb, p, local);
-}
-
-static __always_inline int deliver6_from_wire(struct __sk_buff *skb, struct packet *p, struct ipv6_ct_tuple *tuple,
-					      const struct endpoint_info *local)
-{
-	p->src_id = identity_of(lookup_ipcache6(&tuple->saddr));
-	if (p->src_id == HOST_ID || is_device_ipv6(&tuple->saddr) || is_no_source6(&tuple->saddr))
-		return DROP(p, DROP_INVALID_SIP);
-	trace_from(skb, p, TRACE_FROM_NETWORK);
-	return deliver6(skb, p, tuple, local, DELIVER_FORWARD);
+	return ret < 0 ? ret : deliver_from_wire4(skb, p, &p->tuple, local);
 }
 
 /* To an address of this node: 1 when it answers a masqueraded flow, and `tuple` has the pod; 0 when it is the stack's. */
-static __noinline int answers_masqueraded6(struct __sk_buff *skb, struct packet *p, struct ipv6_ct_tuple *tuple,
+static __noinline int answers_masqueraded6(struct __sk_buff *skb, struct packet *p, ipv6_ct_tuple_aligned *tuple,
 					   struct fragment6 *fragment)
 {
 	if (!config_masquerade6 || parse_l4_6(skb, p, tuple, fragment) < 0)
 		return 0;
 	if (p->flags & PACKET_ICMP_ERROR)
-		return nat6_icmp_error(skb, p, tuple, true);
-	return nat6_in(skb, p, tuple);
+		return nat_icmp_error6(skb, p, tuple, true);
+	return nat_in6(skb, p, tuple);
 }
 
 /* What cannot be parsed is the stack's unless it is for a pod. */
@@ -98,10 +107,10 @@ static __noinline int ipv6_from_netdev(struct __sk_buff *skb, struct packet *p)
 	STACK_TUPLE6(tuple);
 	int ret = parse_ipv6(skb, p, &tuple, &fragment);
 
-	if (is_device_ipv6(&tuple.daddr)) {
+	if (is_device_address6(&tuple.daddr)) {
 		ret = ret < 0 ? 0 : answers_masqueraded6(skb, p, &tuple, &fragment);
 		/* Also the node's own, back on its own port. */
-		if (ret <= 0 || is_device_ipv6(&tuple.daddr))
+		if (ret <= 0 || is_device_address6(&tuple.daddr))
 			return ret < 0 ? ret : TC_ACT_OK;
 		masqueraded = true;
 	}
@@ -114,7 +123,7 @@ static __noinline int ipv6_from_netdev(struct __sk_buff *skb, struct packet *p)
 		return ret;
 	if (!masqueraded)
 		ret = parse_l4_6(skb, p, &tuple, &fragment);
-	return ret < 0 ? ret : deliver6_from_wire(skb, p, &tuple, local);
+	return ret < 0 ? ret : deliver_from_wire6(skb, p, &tuple, local);
 }
 
 static __always_inline int from_netdev(struct __sk_buff *skb, struct packet *p)
@@ -149,36 +158,6 @@ static __noinline int ipv6_to_netdev(struct __sk_buff *skb, struct packet *p)
 	return masquerade6(skb, p, &addr);
 }
 
-static __always_inline int ipv4_drop_unserved(struct __sk_buff *skb, struct packet *p)
-{
-	struct ipmasq_key key = {.prefixlen = 32};
-
-	if (parse_ipv4(skb, p) < 0)
-		return TC_ACT_OK;
-	key.addr = p->tuple.daddr;
-	if (!bpf_map_lookup_elem(&cilium_announced_v4, &key))
-		return TC_ACT_OK;
-	p->src_id = identity_of(lookup_ipcache(p->tuple.saddr));
-	parse_l4(skb, p); /* for the event: without ports it is dropped as well */
-	return DROP(p, DROP_NO_SERVICE);
-}
-
-static __noinline int ipv6_drop_unserved(struct __sk_buff *skb, struct packet *p)
-{
-	struct ipmasq6_key key = {.prefixlen = 128};
-	struct fragment6 fragment = {};
-	STACK_TUPLE6(tuple);
-
-	if (parse_ipv6(skb, p, &tuple, &fragment) < 0)
-		return TC_ACT_OK;
-	__builtin_memcpy(&key.addr, &tuple.daddr, sizeof(key.addr));
-	if (!bpf_map_lookup_elem(&cilium_announced_v6, &key))
-		return TC_ACT_OK;
-	p->src_id = identity_of(lookup_ipcache6(&tuple.saddr));
-	parse_l4_6(skb, p, &tuple, &fragment);
-	return DROP(p, DROP_NO_SERVICE);
-}
-
 /*
  * From the wire back to the wire, for an address that this node announces: nothing here has served it (who does gives the packet another
  * destination), and the router would send it here again. What did not come from the wire pays one comparison.
@@ -189,9 +168,9 @@ static __always_inline int drop_unserved(struct __sk_buff *skb, struct packet *p
 		return TC_ACT_OK;
 	switch (skb->protocol) {
 	case bpf_htons(ETH_P_IP):
-		return ipv4_drop_unserved(skb, p);
+		return drop_announced4(skb, p);
 	case bpf_htons(ETH_P_IPV6):
-		return config_ipv6 ? ipv6_drop_unserved(skb, p) : TC_ACT_OK;
+		return config_ipv6 ? drop_announced6(skb, p) : TC_ACT_OK;
 	default:
 		return TC_ACT_OK;
 	}
@@ -215,7 +194,7 @@ static __always_inline int to_netdev(struct __sk_buff *skb, struct packet *p)
 	if (ipv6)
 		return ipv6_to_netdev(skb, p);
 	addr = device_ipv4(skb->ifindex);
-	return addr ? masquerade(skb, p, addr) : TC_ACT_OK;
+	return addr ? masquerade4(skb, p, addr) : TC_ACT_OK;
 }
 
 SEC("tc")
@@ -226,98 +205,13 @@ int cil_to_netdev(struct __sk_buff *skb)
 	return finish(skb, &p, to_netdev(skb, &p));
 }
 
-/* To pods of other nodes. `remote` null: nobody knows whose it is, or nothing is tunnelled. */
-static __always_inline int host_to_remote(struct __sk_buff *skb, struct packet *p, const struct ipcache_value *remote)
-{
-	if (!remote || !(remote->flags & IPCACHE_HAS_TUNNEL_ENDPOINT))
-		return DROP(p, config_tunnel_mode ? DROP_NO_TUNNEL_ENDPOINT : DROP_UNKNOWN_L3_TARGET);
-	p->dst_id = remote->sec_identity;
-	return encap_and_redirect(skb, p, remote->tunnel_endpoint[0]);
-}
-
-static __always_inline __u32 identity_from_host(__be32 source)
-{
-	const struct endpoint_info *local = lookup_endpoint(source);
-
-	if (local)
-		return local->flags & ENDPOINT_HOST ? HOST_ID : local->sec_id;
-	return is_device_ipv4(source) ? HOST_ID : identity_of(lookup_ipcache(source));
-}
-
-static __always_inline int ipv4_from_host(struct __sk_buff *skb, struct packet *p)
-{
-	const struct endpoint_info *local;
-	const struct ipcache_value *remote;
-	int ret = parse_ipv4(skb, p);
-
-	if (ret < 0)
-		return ret;
-	if ((p->tuple.daddr & IPV4_MULTICAST_MASK) == IPV4_MULTICAST || p->tuple.daddr == IPV4_BROADCAST)
-		return TC_ACT_OK;
-	p->src_id = identity_from_host(p->tuple.saddr);
-	local = lookup_endpoint(p->tuple.daddr);
-	if (local) {
-		if (local->flags & ENDPOINT_HOST)
-			return TC_ACT_OK;
-		ret = parse_l4(skb, p);
-		if (ret < 0)
-			return ret;
-		trace_from(skb, p, TRACE_FROM_HOST);
-		return deliver(skb, p, local, DELIVER_FROM_HOST);
-	}
-	if (in_pod_cidr(p->tuple.daddr))
-		return DROP(p, DROP_UNROUTABLE);
-	remote = config_tunnel_mode ? lookup_ipcache(p->tuple.daddr) : NULL;
-	return host_to_remote(skb, p, remote);
-}
-
-static __always_inline __u32 identity_from_host6(const struct ipv6_address *source)
-{
-	const struct endpoint_info *local = lookup_endpoint6(source);
-
-	if (local)
-		return local->flags & ENDPOINT_HOST ? HOST_ID : local->sec_id;
-	return is_device_ipv6(source) ? HOST_ID : identity_of(lookup_ipcache6(source));
-}
-
-static __noinline int ipv6_from_host(struct __sk_buff *skb, struct packet *p)
-{
-	const struct endpoint_info *local;
-	const struct ipcache_value *remote;
-	struct fragment6 fragment = {};
-	STACK_TUPLE6(tuple);
-	int ret = parse_ipv6(skb, p, &tuple, &fragment);
-
-	/* The stack's own messages to its link, behind extension headers too. */
-	if (is_multicast6(&tuple.daddr) || is_link_local6(&tuple.daddr))
-		return TC_ACT_OK;
-	if (ret < 0)
-		return ret;
-	p->src_id = identity_from_host6(&tuple.saddr);
-	local = lookup_endpoint6(&tuple.daddr);
-	if (local) {
-		if (local->flags & ENDPOINT_HOST)
-			return TC_ACT_OK;
-		ret = parse_l4_6(skb, p, &tuple, &fragment);
-		if (ret < 0)
-			return ret;
-		trace_from(skb, p, TRACE_FROM_HOST);
-		return deliver6(skb, p, &tuple, local, DELIVER_FROM_HOST);
-	}
-	if (in_pod_cidr6(&tuple.daddr))
-		return DROP(p, DROP_UNROUTABLE);
-	remote = config_tunnel_mode ? lookup_ipcache6(&tuple.daddr) : NULL;
-	return host_to_remote(skb, p, remote);
-}
-
-/* What the stack routes to cilium_host: to pods of this node, and in tunnel mode to those of others. */
 static __always_inline int from_host(struct __sk_buff *skb, struct packet *p)
 {
 	switch (skb->protocol) {
 	case bpf_htons(ETH_P_IP):
-		return ipv4_from_host(skb, p);
+		return from_host4(skb, p);
 	case bpf_htons(ETH_P_IPV6):
-		return config_ipv6 ? ipv6_from_host(skb, p) : TC_ACT_OK;
+		return config_ipv6 ? from_host6(skb, p) : TC_ACT_OK;
 	default:
 		return TC_ACT_OK;
 	}

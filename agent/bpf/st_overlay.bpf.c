@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The tunnel device, cilium_vxlan: packets of other nodes' pods with their identity as VNI, and ours on their way out. */
 
+#include "lib/deliver4.h"
 #include "lib/deliver6.h"
 #include "lib/lookup6.h"
 
@@ -41,58 +42,14 @@ static __always_inline int to_host(struct __sk_buff *skb, struct packet *p)
 	return TC_ACT_OK;
 }
 
-static __always_inline int ipv4_from_overlay(struct __sk_buff *skb, struct packet *p)
-{
-	const struct endpoint_info *local;
-	int ret = parse_ipv4(skb, p);
+#include "lib/family4.h"
+#include "lib/overlay_family.h"
 
-	if (ret < 0)
-		return ret;
-	ret = p->src_id == REMOTE_NODE_ID ? identity_of_node(p, lookup_ipcache(p->tuple.saddr)) : 0;
-	if (ret < 0)
-		return ret;
-	tell_worlds_apart(p, config_world_ipv4);
-	local = lookup_endpoint(p->tuple.daddr);
-	if (!local)
-		return DROP(p, DROP_UNROUTABLE);
-	/* The inner MACs are those of another node: without this the stack takes the packet for somebody else's. */
-	do_change_type(skb, PACKET_HOST);
-	if (local->flags & ENDPOINT_HOST)
-		return to_host(skb, p);
-	ret = parse_l4(skb, p);
-	if (ret < 0)
-		return ret;
-	trace_from(skb, p, TRACE_FROM_OVERLAY);
-	return deliver(skb, p, local, DELIVER_FORWARD);
-}
+#include "lib/family6.h"
+#include "lib/overlay_family.h"
 
-static __noinline int ipv6_from_overlay(struct __sk_buff *skb, struct packet *p)
-{
-	const struct endpoint_info *local;
-	struct fragment6 fragment = {};
-	STACK_TUPLE6(tuple);
-	int ret = parse_ipv6(skb, p, &tuple, &fragment);
-
-	if (ret < 0)
-		return ret;
-	if (is_no_source6(&tuple.saddr))
-		return DROP(p, DROP_INVALID_SIP);
-	ret = p->src_id == REMOTE_NODE_ID ? identity_of_node(p, lookup_ipcache6(&tuple.saddr)) : 0;
-	if (ret < 0)
-		return ret;
-	tell_worlds_apart(p, config_world_ipv6);
-	local = lookup_endpoint6(&tuple.daddr);
-	if (!local)
-		return DROP(p, DROP_UNROUTABLE);
-	do_change_type(skb, PACKET_HOST);
-	if (local->flags & ENDPOINT_HOST)
-		return to_host(skb, p);
-	ret = parse_l4_6(skb, p, &tuple, &fragment);
-	if (ret < 0)
-		return ret;
-	trace_from(skb, p, TRACE_FROM_OVERLAY);
-	return deliver6(skb, p, &tuple, local, DELIVER_FORWARD);
-}
+#undef SOURCE_FILE
+#define SOURCE_FILE FILE_ST_OVERLAY
 
 static __always_inline int from_overlay(struct __sk_buff *skb, struct packet *p)
 {
@@ -106,9 +63,9 @@ static __always_inline int from_overlay(struct __sk_buff *skb, struct packet *p)
 		return ret;
 	switch (skb->protocol) {
 	case bpf_htons(ETH_P_IP):
-		return ipv4_from_overlay(skb, p);
+		return packet_from_overlay4(skb, p);
 	case bpf_htons(ETH_P_IPV6):
-		return config_ipv6 ? ipv6_from_overlay(skb, p) : DROP(p, DROP_UNKNOWN_L3);
+		return config_ipv6 ? packet_from_overlay6(skb, p) : DROP(p, DROP_UNKNOWN_L3);
 	default:
 		return DROP(p, DROP_UNKNOWN_L3);
 	}

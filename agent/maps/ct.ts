@@ -22,6 +22,8 @@ export const CT_TUPLE6 = struct('ipv6_ct_tuple', 38, {
 });
 
 export const CT_ENTRY = struct('ct_entry', 56, {
+  /** Epoch and peer of the last judgement (docs/adr/0005); 0: packets are judged one by one. */
+  judged: u64(0, 'judged'),
   backendId: u64(8, 'backend_id'),
   packets: u64(16, 'packets'),
   bytes: u64(24, 'bytes'),

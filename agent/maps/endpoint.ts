@@ -3,7 +3,7 @@
 import {identityId} from '../../lib/domain/identity.js';
 import type {IdentityId} from '../../lib/domain/identity.js';
 import {familyAt, familyNumber} from './ipcache.js';
-import {addressIn16, ipv4, ipv6, mac, struct, u16, u32, u8} from './layout.js';
+import {addressIn16, decodeU32, encodeU32, ipv4, ipv6, mac, struct, u16, u32, u8} from './layout.js';
 import type {MapCodec} from './layout.js';
 
 export const ENDPOINT_KEY = struct('endpoint_key', 20, {
@@ -115,14 +115,3 @@ export const ifToEndpointCodec: MapCodec<number, number> = {
   map: 'cilium_if_to_ep', keyStruct: null, valueStruct: null,
   encodeKey: encodeU32, decodeKey: decodeU32, encodeValue: encodeU32, decodeValue: decodeU32,
 };
-
-/** A bare `__u32` in host order (little-endian on every machine the objects are built for). */
-export function encodeU32(value: number): Uint8Array {
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setUint32(0, value, true);
-  return bytes;
-}
-
-export function decodeU32(bytes: Uint8Array): number {
-  return new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true);
-}

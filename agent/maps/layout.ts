@@ -181,3 +181,25 @@ export function structCodec<K extends Fields, V extends Fields>(
     encodeValue: (v) => value.encode(v), decodeValue: (bytes) => value.decode(bytes),
   };
 }
+
+/** A bare `__u32` in host order (little-endian on every machine the objects are built for). */
+export function encodeU32(value: number): Uint8Array {
+  const bytes = new Uint8Array(4);
+  new DataView(bytes.buffer).setUint32(0, value, true);
+  return bytes;
+}
+
+export function decodeU32(bytes: Uint8Array): number {
+  return new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true);
+}
+
+/** A bare `__u64`, as `encodeU32`. */
+export function encodeU64(value: bigint): Uint8Array {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setBigUint64(0, value, true);
+  return bytes;
+}
+
+export function decodeU64(bytes: Uint8Array): bigint {
+  return new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true);
+}

@@ -1,6 +1,6 @@
-// cilium_metrics: packets and bytes by reason, direction and place in the source, per CPU. Twins in agent/bpf/lib/maps.h.
+// cilium_metrics, cilium_forwarded: packets and bytes by reason, direction and place in the source, per CPU. Twins in agent/bpf/lib/maps.h.
 
-import {bits, struct, u16, u64, u8} from './layout.js';
+import {bits, decodeU32, encodeU32, struct, u16, u64, u8} from './layout.js';
 import type {MapCodec, ValueOf} from './layout.js';
 
 export const METRICS_KEY = struct('metrics_key', 8, {
@@ -25,10 +25,12 @@ export interface MetricCount {
   readonly bytes: bigint;
 }
 
+type MetricKey = ValueOf<typeof METRICS_KEY.fields>;
+type MetricCodec = MapCodec<MetricKey, MetricCount>;
+
 /** The value holds one struct per possible CPU, as the kernel hands it over; decoding adds them up. */
-export const metricsCodec: MapCodec<ValueOf<typeof METRICS_KEY.fields>, MetricCount> = {
-  map: 'cilium_metrics', keyStruct: METRICS_KEY, valueStruct: METRICS_VALUE,
-  encodeKey: (key) => METRICS_KEY.encode(key), decodeKey: (bytes) => METRICS_KEY.decode(bytes),
+const METRIC_VALUES: Pick<MetricCodec, 'valueStruct' | 'encodeValue' | 'decodeValue'> = {
+  valueStruct: METRICS_VALUE,
   encodeValue: (value) => METRICS_VALUE.encode(value),
   decodeValue(bytes) {
     let packets = 0n;
@@ -40,4 +42,16 @@ export const metricsCodec: MapCodec<ValueOf<typeof METRICS_KEY.fields>, MetricCo
     }
     return {packets, bytes: total};
   },
+};
+
+/** Drops; and what earlier versions forwarded. */
+export const metricsCodec: MetricCodec = {
+  map: 'cilium_metrics', keyStruct: METRICS_KEY, ...METRIC_VALUES,
+  encodeKey: (key) => METRICS_KEY.encode(key), decodeKey: (bytes) => METRICS_KEY.decode(bytes),
+};
+
+/** What was forwarded, by direction: the rows of reason 0 that `cilium_metrics` would have. */
+export const forwardedCodec: MetricCodec = {
+  map: 'cilium_forwarded', keyStruct: null, ...METRIC_VALUES,
+  encodeKey: ({direction}) => encodeU32(direction), decodeKey: (bytes) => ({reason: 0, direction: decodeU32(bytes), line: 0, file: 0}),
 };

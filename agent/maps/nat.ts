@@ -1,8 +1,7 @@
 // cilium_snat_v4_external: both halves of every masqueraded flow; cilium_snat_v4_alloc_retries; the same for IPv6. Twins in agent/bpf/lib/maps.h and maps6.h.
 
 import {CT_TUPLE, CT_TUPLE6} from './ct.js';
-import {decodeU32, encodeU32} from './endpoint.js';
-import {ipv4, ipv6, portBe, struct, structCodec, u64} from './layout.js';
+import {decodeU32, encodeU32, ipv4, ipv6, portBe, struct, structCodec, u64} from './layout.js';
 import type {MapCodec} from './layout.js';
 
 export const NAT_ENTRY = struct('ipv4_nat_entry', 40, {

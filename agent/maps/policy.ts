@@ -5,8 +5,7 @@ import {identityId} from '../../lib/domain/identity.js';
 import type {IdentityId} from '../../lib/domain/identity.js';
 import {PRECEDENCE_DEFAULT_ALLOW} from '../../lib/domain/policy.js';
 import type {Direction} from '../../lib/domain/policy.js';
-import {decodeU32, encodeU32} from './endpoint.js';
-import {bits, portBe, struct, u32, u8} from './layout.js';
+import {bits, decodeU32, encodeU32, portBe, struct, u32, u8} from './layout.js';
 import type {MapCodec} from './layout.js';
 
 /** Identity and direction are always significant; protocol adds 8 bits, the port up to 16 more. */

@@ -28,6 +28,7 @@ const DEFINITIONS = [
   map('cilium_lxc', 'hash', {keySize: 20, valueSize: 48, maxEntries: 65_535}),
   map('cilium_policy', 'array_of_maps', {keySize: 4, valueSize: 4, maxEntries: 65_536}),
   {...map('cilium_ep_config', 'array', {keySize: 4, valueSize: 56, maxEntries: 65_536}), layoutVersion: 2},
+  map('cilium_policy_epoch', 'array', {keySize: 4, valueSize: 8, maxEntries: 1}),
   map('cilium_if_to_ep', 'hash', {keySize: 4, valueSize: 4, maxEntries: 65_536}),
   map('cilium_ct4_global', 'lru_hash', {keySize: 14, valueSize: 56, maxEntries: 524_288}),
   map('cilium_ct_any4_global', 'lru_hash', {keySize: 14, valueSize: 56, maxEntries: 262_144}),
@@ -45,6 +46,7 @@ const DEFINITIONS = [
   map('cilium_ipv6_frag_datagrams', 'lru_hash', {keySize: 40, valueSize: 4, maxEntries: 8_192}),
   map('cilium_routes_v4', 'percpu_array', {keySize: 4, valueSize: 32, maxEntries: 1024}),
   map('cilium_metrics', 'percpu_hash', {keySize: 8, valueSize: 16, maxEntries: 1_024}),
+  map('cilium_forwarded', 'percpu_array', {keySize: 4, valueSize: 16, maxEntries: 3}),
   map('cilium_events', 'ringbuf', {keySize: 0, valueSize: 0, maxEntries: 8 << 20}),
   map('cilium_events_lost', 'percpu_array', {keySize: 4, valueSize: 8, maxEntries: 8}),
   map('cilium_runtime_config', 'array', {keySize: 4, valueSize: 8, maxEntries: 16}),
@@ -54,7 +56,7 @@ export type MapName =
   | 'cilium_ipcache' | 'cilium_lxc' | 'cilium_policy' | 'cilium_ep_config' | 'cilium_if_to_ep' | 'cilium_ct4_global'
   | 'cilium_ct_any4_global' | 'cilium_snat_v4_external' | 'cilium_snat_v4_alloc_retries' | 'cilium_ipmasq_v4'
   | 'cilium_ct6_global' | 'cilium_ct_any6_global' | 'cilium_snat_v6_external' | 'cilium_snat_v6_alloc_retries' | 'cilium_ipmasq_v6' | 'cilium_announced_v4' | 'cilium_announced_v6'
-  | 'cilium_ipv4_frag_datagrams' | 'cilium_ipv6_frag_datagrams' | 'cilium_routes_v4' | 'cilium_metrics' | 'cilium_events' | 'cilium_events_lost' | 'cilium_runtime_config';
+  | 'cilium_ipv4_frag_datagrams' | 'cilium_ipv6_frag_datagrams' | 'cilium_routes_v4' | 'cilium_policy_epoch' | 'cilium_metrics' | 'cilium_forwarded' | 'cilium_events' | 'cilium_events_lost' | 'cilium_runtime_config';
 
 /** In creation order; all are pinned by name. */
 export const MAPS: ReadonlyMap<MapName, MapDefinition> = new Map(DEFINITIONS.map((definition) => [definition.name, definition]));

@@ -1,6 +1,6 @@
 // cilium_runtime_config: what may change without loading programs anew. Twin of `enum runtime_config` in agent/bpf/lib/config.h.
 
-import {decodeU32, encodeU32} from './endpoint.js';
+import {decodeU32, decodeU64, encodeU32, encodeU64} from './layout.js';
 import type {MapCodec} from './layout.js';
 
 /** Index of each value. */
@@ -19,10 +19,5 @@ export const MONITOR_AGGREGATION = {none: 0, low: 1, medium: 3} as const;
 export const runtimeConfigCodec: MapCodec<number, bigint> = {
   map: 'cilium_runtime_config', keyStruct: null, valueStruct: null,
   encodeKey: encodeU32, decodeKey: decodeU32,
-  encodeValue(value) {
-    const bytes = new Uint8Array(8);
-    new DataView(bytes.buffer).setBigUint64(0, value, true);
-    return bytes;
-  },
-  decodeValue: (bytes) => new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true),
+  encodeValue: encodeU64, decodeValue: decodeU64,
 };

@@ -4,15 +4,16 @@ import type {BgpPeerStatus} from '../../lib/domain/bgp.js';
 import {dropReasonText} from '../../lib/domain/drop-reasons.js';
 import type {Counter, Metrics} from '../../lib/run/metrics.js';
 import type {BpfMap} from '../kernel/bpf.js';
-import {encodeU32} from '../maps/endpoint.js';
 import {EVENT_NUMBERS, type EventsLost} from '../maps/events.js';
-import {METRIC_EGRESS, METRIC_INGRESS, METRIC_SERVICE, metricsCodec} from '../maps/metrics.js';
+import {encodeU32} from '../maps/layout.js';
+import {forwardedCodec, METRIC_EGRESS, METRIC_INGRESS, METRIC_SERVICE, metricsCodec} from '../maps/metrics.js';
 
 /** What a scrape asks the rest of the agent. */
 export interface MetricSources {
   readonly version: string;
   readonly arch: string;
-  datapathCounters(): BpfMap;
+  /** `cilium_metrics`, `cilium_forwarded`. */
+  datapathCounters(): {readonly dropped: BpfMap; readonly forwarded: BpfMap};
   eventsLost(): BpfMap;
   endpoints(): {readonly total: number; readonly byState: Readonly<Record<string, number>>; readonly byEnforcement: Readonly<Record<string, number>>};
   identities(): Readonly<Record<'cluster_local' | 'node_local' | 'reserved', number>>;
@@ -124,10 +125,13 @@ function declareDatapath(metrics: Metrics, sources: MetricSources): void {
   const lost = metrics.counter({name: 'monitor_events_lost_total', help: 'Events that could not be told', labels: ['where']});
   const growth = new Growth();
   metrics.onScrape(() => {
-    for (const [key, bytes] of sources.datapathCounters().entries()) {
-      const {reason, direction} = metricsCodec.decodeKey(key);
-      const {packets, bytes: size} = metricsCodec.decodeValue(bytes);
-      const id = Buffer.from(key).toString('hex');
+    const {dropped, forwarded} = sources.datapathCounters();
+    const counts = [...dropped.entries().map((entry) => [metricsCodec, ...entry] as const), ...forwarded.entries().map((entry) => [forwardedCodec, ...entry] as const)];
+    for (const [codec, key, bytes] of counts) {
+      const {reason, direction} = codec.decodeKey(key);
+      const {packets, bytes: size} = codec.decodeValue(bytes);
+      if (packets === 0n) continue;
+      const id = `${codec.map} ${Buffer.from(key).toString('hex')}`;
       const labels = {direction: DIRECTIONS.get(direction) ?? 'UNKNOWN'};
       const isDrop = reason >= 130;
       if (isDrop) {

@@ -3,7 +3,7 @@
 import {ctAny6Codec, ctAnyCodec, ctTcp6Codec, ctTcpCodec} from '../../agent/maps/ct.js';
 import {lxcCodec} from '../../agent/maps/endpoint.js';
 import {ipcacheCodec} from '../../agent/maps/ipcache.js';
-import {metricsCodec} from '../../agent/maps/metrics.js';
+import {forwardedCodec, metricsCodec} from '../../agent/maps/metrics.js';
 import {snat6Codec, snatCodec} from '../../agent/maps/nat.js';
 import type {Verb} from '../context.js';
 import {usage} from '../errors.js';
@@ -128,7 +128,7 @@ export const endpoint: Verb = (context) => list(context, {
 });
 
 export const metrics: Verb = (context) => list(context, {
-  items: metricRows(readMap(context.common.bpfRoot, metricsCodec)),
+  items: metricRows([...readMap(context.common.bpfRoot, metricsCodec), ...readMap(context.common.bpfRoot, forwardedCodec)]),
   columns: [
     {title: 'REASON', cell: ({reasonText}) => reasonText},
     {title: 'DIRECTION', cell: ({direction}) => direction},

@@ -1,12 +1,13 @@
 // map list|get: any pinned map.
 
 import {ctAny6Codec, ctAnyCodec, ctTcp6Codec, ctTcpCodec} from '../../agent/maps/ct.js';
+import {policyEpochCodec} from '../../agent/maps/epoch.js';
 import {endpointConfigCodec, ifToEndpointCodec, lxcCodec} from '../../agent/maps/endpoint.js';
 import {fragment6Codec, fragmentCodec} from '../../agent/maps/frag.js';
 import {ipcacheCodec} from '../../agent/maps/ipcache.js';
 import type {MapCodec} from '../../agent/maps/layout.js';
 import {announced6Codec, announcedCodec, ipmasq6Codec, ipmasqCodec} from '../../agent/maps/masq.js';
-import {metricsCodec} from '../../agent/maps/metrics.js';
+import {forwardedCodec, metricsCodec} from '../../agent/maps/metrics.js';
 import {snat6Codec, snatCodec} from '../../agent/maps/nat.js';
 import {policySlotCodec} from '../../agent/maps/policy.js';
 import {MAPS} from '../../agent/maps/registry.js';
@@ -24,7 +25,8 @@ interface Row {
 const READERS: ReadonlyMap<string, (bpfRoot: string) => readonly Row[]> = new Map([
   reader(ipcacheCodec), reader(lxcCodec), reader(endpointConfigCodec, (value) => value !== null), reader(ifToEndpointCodec), reader(ctTcpCodec), reader(ctAnyCodec),
   reader(ctTcp6Codec), reader(ctAny6Codec), reader(snat6Codec), reader(ipmasq6Codec), reader(fragment6Codec),
-  reader(snatCodec), reader(ipmasqCodec), reader(announcedCodec), reader(announced6Codec), reader(metricsCodec), reader(fragmentCodec), reader(policySlotCodec, (value) => value !== 0), reader(runtimeConfigCodec),
+  reader(snatCodec), reader(ipmasqCodec), reader(announcedCodec), reader(announced6Codec), reader(metricsCodec), reader(forwardedCodec), reader(fragmentCodec),
+  reader(policySlotCodec, (value) => value !== 0), reader(policyEpochCodec), reader(runtimeConfigCodec),
 ]);
 
 /** `worth`: slots of an array that hold something. */

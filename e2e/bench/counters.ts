@@ -5,7 +5,7 @@ import {createInterface} from 'node:readline';
 import {join} from 'node:path';
 import {BpfMap} from '../../agent/kernel/bpf.js';
 import {ctTcpCodec} from '../../agent/maps/ct.js';
-import {metricsCodec} from '../../agent/maps/metrics.js';
+import {forwardedCodec, metricsCodec} from '../../agent/maps/metrics.js';
 import type {MonitorRecord, MonitorType} from '../../lib/domain/agent-api.js';
 import {dropReasonText} from '../../lib/domain/drop-reasons.js';
 import type {Lab} from '../harness/lab.js';
@@ -23,13 +23,12 @@ export interface PacketCounts {
 const UNKNOWN_L3 = 139;
 
 export function packetCounts(lab: Lab, node: string): PacketCounts {
-  let forwarded = 0;
+  const forwarded = entries(lab, node, 'cilium_forwarded').reduce((sum, [, value]) => sum + Number(forwardedCodec.decodeValue(value).packets), 0);
   const dropped = new Map<number, number>();
   for (const [key, value] of entries(lab, node, 'cilium_metrics')) {
     const {reason} = metricsCodec.decodeKey(key);
     const packets = Number(metricsCodec.decodeValue(value).packets);
-    if (reason === 0) forwarded += packets;
-    else if (reason >= FIRST_DROP_REASON && reason !== UNKNOWN_L3) dropped.set(reason, (dropped.get(reason) ?? 0) + packets);
+    if (reason >= FIRST_DROP_REASON && reason !== UNKNOWN_L3) dropped.set(reason, (dropped.get(reason) ?? 0) + packets);
   }
   return {forwarded, dropped};
 }

@@ -78,7 +78,7 @@ static __always_inline bool in_cidrs(__be32 addr, const volatile struct cidr4 *c
 	return false;
 }
 
-static __always_inline bool in_pod_cidr(__be32 addr)
+static __always_inline bool in_pod_cidr4(__be32 addr)
 {
 	return in_cidrs(addr, config_pod_cidrs, config_pod_cidr_count);
 }
@@ -93,7 +93,7 @@ static __always_inline __be32 device_ipv4(__u32 ifindex)
 	return 0;
 }
 
-static __always_inline bool is_device_ipv4(__be32 addr)
+static __always_inline bool is_device_address4(__be32 addr)
 {
 #pragma unroll
 	for (int i = 0; i < MAX_DEVICES; i++)

@@ -2,16 +2,13 @@
 /*
  * Connection tracking. An entry belongs to one endpoint and one direction (OUT: it opened the connection, IN: it was
  * opened towards it); traffic between two pods of a node has one entry of each kind. The key is in packet order of the
- * first packet. An ICMP error is RELATED when the packet it quotes belongs to an entry.
+ * first packet. An ICMP error is RELATED when the packet it quotes belongs to an entry. What needs a key is in ct_family.h.
  */
 #pragma once
 
 #include "config.h"
 #include "actions.h"
 #include "packet.h"
-
-#undef SOURCE_FILE
-#define SOURCE_FILE FILE_CT
 
 /* The numbers are those of trace reasons. */
 enum ct_status {
@@ -20,26 +17,6 @@ enum ct_status {
 	CT_REPLY = 2,
 	CT_RELATED = 3,
 };
-
-static __always_inline struct ct_entry *ct_find(struct ipv4_ct_tuple *key)
-{
-	if (key->nexthdr == IPPROTO_TCP) {
-		struct ct_entry *entry = bpf_map_lookup_elem(&cilium_ct4_global, key);
-
-		barrier(); /* one call per map: only then can the verifier inline both */
-		return entry;
-	}
-	return bpf_map_lookup_elem(&cilium_ct_any4_global, key);
-}
-
-static __always_inline void ct_reverse(const ipv4_ct_tuple_aligned *tuple, struct ipv4_ct_tuple *reversed)
-{
-	reversed->daddr = tuple->saddr;
-	reversed->saddr = tuple->daddr;
-	reversed->dport = tuple->sport;
-	reversed->sport = tuple->dport;
-	reversed->nexthdr = tuple->nexthdr;
-}
 
 /* Garbage that was not collected yet. */
 static __always_inline bool ct_expired(const struct ct_entry *entry, __u32 now)
@@ -64,6 +41,34 @@ static __always_inline __u32 ct_lifetime(const struct packet *p, __u16 flags)
 static __always_inline bool is_pure_syn(const struct packet *p)
 {
 	return (p->tcp_flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
+/* Whether the packet is of this connection. A SYN on what was one opens a new one, and that the other way round. */
+static __always_inline bool ct_has(const struct ct_entry *entry, const struct packet *p)
+{
+	return entry && !ct_expired(entry, p->now) && !(ct_closing(entry) && is_pure_syn(p));
+}
+
+static __always_inline bool has_ports(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_SCTP;
+}
+
+/*
+ * Who opens a connection has nearly always the higher port: which of the two keys is asked for first. An answer is still
+ * never taken for a packet of a connection of one's own: of the two entries at most one lives and is not closing, since each
+ * is made only when the other is none of that.
+ */
+static __always_inline bool looks_like_opener(const struct packet *p)
+{
+	return has_ports(p->tuple.nexthdr) && bpf_ntohs(p->tuple.sport) > bpf_ntohs(p->tuple.dport);
+}
+
+static __always_inline int ct_is(struct packet *p, struct ct_entry *entry, enum ct_status status)
+{
+	p->entry = entry;
+	p->ct = status;
+	return 0;
 }
 
 /*
@@ -91,13 +96,18 @@ static __always_inline void ct_update_tcp(struct packet *p, struct ct_entry *ent
 		*seen |= p->tcp_flags;
 }
 
-static __always_inline void ct_update(struct __sk_buff *skb, struct packet *p, struct ct_entry *entry, bool reply)
+/* Counts the packet on its connection, if it has one: only when it is known that nobody has forged it. */
+static __always_inline void ct_count(struct __sk_buff *skb, struct packet *p)
 {
+	struct ct_entry *entry = p->entry;
 	__u32 lifetime;
-	bool closed = (entry->flags & (CT_RX_CLOSING | CT_TX_CLOSING)) == (CT_RX_CLOSING | CT_TX_CLOSING);
+	bool closed;
 
+	if (!entry)
+		return;
+	closed = (entry->flags & (CT_RX_CLOSING | CT_TX_CLOSING)) == (CT_RX_CLOSING | CT_TX_CLOSING);
 	if (p->tuple.nexthdr == IPPROTO_TCP && !(p->flags & PACKET_LATER_FRAGMENT))
-		ct_update_tcp(p, entry, reply);
+		ct_update_tcp(p, entry, p->ct == CT_REPLY);
 	lifetime = p->now + ct_lifetime(p, entry->flags);
 	/* Written only when it changes, so that a busy flow does not bounce the cache line. */
 	if (!closed && entry->lifetime != lifetime)
@@ -106,70 +116,66 @@ static __always_inline void ct_update(struct __sk_buff *skb, struct packet *p, s
 	__sync_fetch_and_add(&entry->bytes, skb->len);
 }
 
-/* Whether somebody's connection has this key. */
-static __always_inline bool ct_knows(const struct packet *p, const struct ipv4_ct_tuple *tuple, __u8 flags)
-{
-	struct ipv4_ct_tuple key = *tuple;
-	struct ct_entry *entry;
+/*
+ * Judged: under which epoch of all that verdicts depend on an entry's packets were allowed, and with whom. The agent closes the epoch
+ * (its highest bit) before it changes anything of that and raises it afterwards, so that all entries are judged again (docs/adr/0005). One
+ * word, so that both are always of one judgement.
+ */
+#define PEER_REMOTE (1u << 26) /* above the identity: the peer is no endpoint of this node and not this node */
+#define PEER_BITS 27
+_Static_assert(PEER_REMOTE == 1u << (PEER_BITS - 1), "the peer's bits are the lower ones");
 
-	key.flags = flags;
-	entry = ct_find(&key);
-	return entry && !ct_expired(entry, p->now);
+static __always_inline __u64 policy_epoch(void)
+{
+	__u32 zero = 0;
+	__u64 *value = bpf_map_lookup_elem(&cilium_policy_epoch, &zero);
+	__u64 epoch = value ? *(volatile __u64 *)value : 0;
+
+	return epoch & ((__s64)~epoch >> 63); /* 0 when it is closed, and not one branch more for the verifier */
 }
 
-/* An error that goes to the endpoint quotes what the endpoint sent, and the other way round. */
-static __noinline __maybe_unused int ct_lookup_error(struct __sk_buff *skb, struct packet *p)
+/* What is written into the entry; 0: nothing is remembered. An ICMP message's type is judged and is not part of its key. */
+static __always_inline __u64 ct_judgement(const struct packet *p, __u32 peer)
 {
-	struct inner_packet inner = {};
-	struct ipv4_ct_tuple reversed = {};
-	bool sent = p->dir == METRIC_INGRESS;
-	int ret;
-
-	p->ct = CT_NEW;
-	ret = parse_inner(skb, p, &inner);
-	if (ret < 0)
-		return ret;
-	ct_reverse(&inner.tuple, &reversed);
-	if (ct_knows(p, &inner.tuple, sent ? TUPLE_OUT : TUPLE_IN) ||
-	    ct_knows(p, &reversed, sent ? TUPLE_IN : TUPLE_OUT))
-		p->ct = CT_RELATED;
-	return 0;
+	if (!p->epoch || !has_ports(p->tuple.nexthdr) || peer >> PEER_BITS)
+		return 0;
+	return p->epoch << PEER_BITS | peer;
 }
 
-/* Sets p->ct, and counts the packet on its entry. Reverse first: an answer is never taken for a new connection. */
-static __noinline __maybe_unused int ct_lookup(struct __sk_buff *skb, struct packet *p)
+static __always_inline __u64 ct_judged(const struct packet *p)
 {
-	struct ipv4_ct_tuple key = {};
-	struct ct_entry *entry;
+	return p->entry ? *(volatile __u64 *)&p->entry->judged : 0;
+}
 
-	p->monitor = 0;
-	if (unlikely(p->flags & PACKET_ICMP_ERROR))
-		return ct_lookup_error(skb, p);
-	ct_reverse(&p->tuple, &key);
-	key.flags = p->dir == METRIC_EGRESS ? TUPLE_IN : TUPLE_OUT;
-	entry = ct_find(&key);
-	/* A SYN on what was a connection opens a new one, and that the other way round. */
-	if (entry && !ct_expired(entry, p->now) && !(ct_closing(entry) && is_pure_syn(p))) {
-		ct_update(skb, p, entry, true);
-		p->ct = CT_REPLY;
-		return 0;
-	}
-	key = p->tuple;
-	key.flags = p->dir == METRIC_EGRESS ? TUPLE_OUT : TUPLE_IN;
-	entry = ct_find(&key);
-	if (entry && !ct_expired(entry, p->now) && !(ct_closing(entry) && is_pure_syn(p))) {
-		ct_update(skb, p, entry, false);
-		p->ct = CT_ESTABLISHED;
-		return 0;
-	}
-	p->monitor = 1;
-	p->ct = CT_NEW;
-	return 0;
+/* Whether an entry's packets with this peer were allowed under the present epoch. */
+static __always_inline bool ct_is_judged(const struct packet *p, __u32 peer)
+{
+	__u64 judgement = ct_judgement(p, peer);
+
+	return judgement && ct_judged(p) == judgement;
+}
+
+static __always_inline void ct_judge(struct packet *p, __u32 peer)
+{
+	__u64 judgement = ct_judgement(p, peer);
+
+	if (p->entry && judgement)
+		p->entry->judged = judgement;
+}
+
+/* Whether the entry was judged in this epoch and its peer is beyond this node: then nobody has to be asked who that is. */
+static __always_inline bool ct_knows_remote(const struct packet *p, __u32 *identity)
+{
+	__u64 judged = ct_judged(p);
+
+	*identity = judged & (PEER_REMOTE - 1);
+	return judged & PEER_REMOTE && judged >> PEER_BITS == p->epoch;
 }
 
 /* A connection's entry after its first packet. `entry` is zero. */
-static __always_inline void ct_begin(const struct __sk_buff *skb, const struct packet *p, struct ct_entry *entry)
+static __always_inline void ct_begin(const struct __sk_buff *skb, const struct packet *p, __u32 peer, struct ct_entry *entry)
 {
+	entry->judged = ct_judgement(p, peer);
 	entry->packets = 1;
 	entry->bytes = skb->len;
 	entry->src_sec_id = p->src_id;
@@ -179,34 +185,4 @@ static __always_inline void ct_begin(const struct __sk_buff *skb, const struct p
 	if (p->tcp_flags & TCP_RST)
 		entry->flags |= CT_RX_CLOSING | CT_TX_CLOSING;
 	entry->lifetime = p->now + ct_lifetime(p, entry->flags);
-}
-
-/* For a NEW packet that may pass. Errors make no entries. */
-static __noinline __maybe_unused int ct_create(struct __sk_buff *skb, struct packet *p)
-{
-	struct ipv4_ct_tuple key = p->tuple;
-	struct ct_entry entry = {};
-	long ret;
-
-	if (p->flags & PACKET_ICMP_ERROR)
-		return 0;
-	key.flags = p->dir == METRIC_EGRESS ? TUPLE_OUT : TUPLE_IN;
-	ct_begin(skb, p, &entry);
-	if (p->tuple.nexthdr == IPPROTO_TCP)
-		ret = do_ct_insert(&cilium_ct4_global, &key, &entry);
-	else
-		ret = do_ct_insert(&cilium_ct_any4_global, &key, &entry);
-	return ret < 0 ? DROP(p, DROP_CT_CREATE_FAILED) : 0;
-}
-
-/* Whether a packet that leaves a pod answers somebody who opened the connection, or is about such a connection. */
-static __noinline __maybe_unused int ct_is_reply(struct __sk_buff *skb, struct packet *p)
-{
-	struct inner_packet inner = {};
-	struct ipv4_ct_tuple reversed = {};
-
-	if (p->flags & PACKET_ICMP_ERROR)
-		return parse_inner(skb, p, &inner) == 0 && ct_knows(p, &inner.tuple, TUPLE_IN);
-	ct_reverse(&p->tuple, &reversed);
-	return ct_knows(p, &reversed, TUPLE_IN);
 }

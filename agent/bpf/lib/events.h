@@ -15,8 +15,6 @@
 
 #define CAPTURE_MAX 128
 
-#define REASON_FORWARDED 0
-
 enum trace_point {
 	TRACE_TO_ENDPOINT = 0,
 	TRACE_TO_PROXY = 1,
@@ -103,7 +101,7 @@ struct policy_verdict_notify {
 _Static_assert(sizeof(struct policy_verdict_notify) == 40, "layout is an ABI");
 TWIN(policy_verdict_notify);
 
-static __always_inline void count_packet(__u32 bytes, struct metrics_key *key)
+static __always_inline void count_dropped(__u32 bytes, struct metrics_key *key)
 {
 	struct metrics_value *value = bpf_map_lookup_elem(&cilium_metrics, key);
 	struct metrics_value first = {};
@@ -118,11 +116,14 @@ static __always_inline void count_packet(__u32 bytes, struct metrics_key *key)
 	bpf_map_update_elem(&cilium_metrics, key, &first, BPF_ANY);
 }
 
-static __always_inline void count_forwarded(struct __sk_buff *skb, __u8 dir)
+static __always_inline void count_forwarded(struct __sk_buff *skb, __u32 dir)
 {
-	struct metrics_key key = {.reason = REASON_FORWARDED, .dir = dir};
+	struct metrics_value *value = bpf_map_lookup_elem(&cilium_forwarded, &dir);
 
-	count_packet(skb->len, &key);
+	if (value) {
+		value->count++;
+		value->bytes += skb->len;
+	}
 }
 
 /* By type: a drop that nobody is told of must not be lost among traces. */
@@ -202,7 +203,7 @@ static __always_inline int finish(struct __sk_buff *skb, struct packet *p, int r
 	if (likely(ret >= 0))
 		return ret;
 	key.reason = -ret;
-	count_packet(skb->len, &key);
+	count_dropped(skb->len, &key);
 	send_drop(skb, p, -ret);
 	return TC_ACT_SHOT;
 }

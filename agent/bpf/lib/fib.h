@@ -2,7 +2,7 @@
 /* Towards another node or the world without the tunnel: the kernel's routes and neighbours, not its stack. */
 #pragma once
 
-#include "deliver.h"
+#include "deliver4.h"
 
 #undef SOURCE_FILE
 #define SOURCE_FILE FILE_FIB
@@ -96,10 +96,10 @@ static __noinline __maybe_unused bool fib_find(struct __sk_buff *skb, struct pac
  * The neighbour is always left to bpf_redirect_neigh: addresses from the FIB lookup would never be probed again and
  * go stale when a next hop changes its MAC.
  */
-static __noinline __maybe_unused int fib_redirect(struct __sk_buff *skb, struct packet *p)
+static __noinline __maybe_unused int fib_redirect4(struct __sk_buff *skb, struct packet *p, tuple_t *tuple)
 {
 	struct next_hop hop = {.neigh.nh_family = AF_INET};
-	struct ipv4_route *route = route_slot(&p->tuple);
+	struct ipv4_route *route = route_slot(tuple);
 	struct ipv4_header *ip;
 	int ret;
 
@@ -112,10 +112,10 @@ static __noinline __maybe_unused int fib_redirect(struct __sk_buff *skb, struct 
 	ret = check_ttl(p);
 	if (ret < 0)
 		return ret;
-	ip = ipv4_of(skb);
+	ip = header_of4(skb);
 	if (!ip)
 		return DROP(p, DROP_INVALID);
-	decrement_ttl(ip);
+	make_hop4(ip);
 	count_forwarded(skb, METRIC_EGRESS);
 	trace_to(skb, p, TRACE_TO_NETWORK);
 	return do_redirect_neigh(hop.ifindex, &hop.neigh);

@@ -8,7 +8,7 @@
 #undef SOURCE_FILE
 #define SOURCE_FILE FILE_FIB6
 
-static __noinline __maybe_unused int fib6_redirect(struct __sk_buff *skb, struct packet *p, struct ipv6_ct_tuple *tuple)
+static __noinline __maybe_unused int fib_redirect6(struct __sk_buff *skb, struct packet *p, struct ipv6_ct_tuple *tuple)
 {
 	struct bpf_redir_neigh neigh = {.nh_family = AF_INET6};
 	struct bpf_fib_lookup fib __attribute__((aligned(8))) = {
@@ -31,7 +31,7 @@ static __noinline __maybe_unused int fib6_redirect(struct __sk_buff *skb, struct
 	ret = check_ttl(p);
 	if (ret < 0)
 		return ret;
-	ip = ipv6_of(skb);
+	ip = header_of6(skb);
 	if (!ip)
 		return DROP(p, DROP_INVALID);
 	ip->hop_limit--;

@@ -62,7 +62,7 @@ static __always_inline void copy_tuple6(struct ipv6_ct_tuple *to, const struct i
 }
 
 /* Makes sure that Ethernet and IPv6 header can be read and written in place; null when the packet is too short. */
-static __always_inline struct ipv6_header *ipv6_of(struct __sk_buff *skb)
+static __always_inline struct ipv6_header *header_of6(struct __sk_buff *skb)
 {
 	void *data = packet_data(skb);
 
@@ -74,11 +74,6 @@ static __always_inline struct ipv6_header *ipv6_of(struct __sk_buff *skb)
 			return NULL;
 	}
 	return data + ETH_HLEN;
-}
-
-static __always_inline struct eth_header *eth_of6(struct ipv6_header *ip)
-{
-	return (void *)ip - ETH_HLEN;
 }
 
 struct fragment6 {
@@ -178,7 +173,7 @@ static __noinline __maybe_unused int parse_extensions(struct __sk_buff *skb, str
 static __always_inline int parse_ipv6(struct __sk_buff *skb, struct packet *p, struct ipv6_ct_tuple *tuple,
 				      struct fragment6 *fragment)
 {
-	struct ipv6_header *ip = ipv6_of(skb);
+	struct ipv6_header *ip = header_of6(skb);
 	__u16 payload;
 	int ret;
 
@@ -289,10 +284,9 @@ static __always_inline int parse_l4_6(struct __sk_buff *skb, struct packet *p, s
 
 /* The header inside an ICMPv6 error: the packet that could not be delivered, as it was sent. */
 struct inner_packet6 {
-	struct ipv6_ct_tuple tuple;
+	ipv6_ct_tuple_aligned tuple;
 	__u16 l3_off;
 	__u16 l4_off;
-	__u16 pad[3];
 };
 
 /* Quotes behind extension headers are of no flow that anybody could tell. */

@@ -4,14 +4,14 @@
 
 #include "maps.h"
 
-static __always_inline struct endpoint_info *lookup_endpoint(__be32 addr)
+static __always_inline struct endpoint_info *lookup_endpoint4(__be32 addr)
 {
 	struct endpoint_key key = {.addr = {addr}, .family = FAMILY_IPV4};
 
 	return bpf_map_lookup_elem(&cilium_lxc, &key);
 }
 
-static __always_inline struct ipcache_value *lookup_ipcache(__be32 addr)
+static __always_inline struct ipcache_value *lookup_ipcache4(__be32 addr)
 {
 	struct ipcache_key key = {
 		.prefixlen = IPCACHE_STATIC_BITS + 32,

@@ -64,7 +64,7 @@ static __always_inline int uplink6(__u32 ifindex)
 	return -1;
 }
 
-static __always_inline bool is_device_ipv6(const struct ipv6_address *addr)
+static __always_inline bool is_device_address6(const struct ipv6_address *addr)
 {
 	if (is_unspecified(addr))
 		return false;

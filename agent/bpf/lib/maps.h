@@ -127,7 +127,7 @@ typedef struct ipv4_ct_tuple ipv4_ct_tuple_aligned __attribute__((aligned(4)));
 #define CT_FROM_TUNNEL 0x400
 
 struct ct_entry {
-	__u64 reserved;
+	__u64 judged; /* lib/ct.h; 0 = its packets are judged one by one */
 	__u64 backend_id;
 	__u64 packets;
 	__u64 bytes;
@@ -235,6 +235,14 @@ struct {
 	__array(values, struct policy_map);
 } cilium_policy SEC(".maps");
 
+/* Which state of what verdicts depend on the maps hold: lib/ct.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__type(key, __u32);
+	__type(value, __u64);
+	__uint(max_entries, 1);
+} cilium_policy_epoch SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__type(key, __u32);
@@ -314,6 +322,14 @@ struct {
 	__type(value, struct metrics_value);
 	__uint(max_entries, 1024);
 } cilium_metrics SEC(".maps");
+
+/* What was forwarded, by direction: reason 0 of cilium_metrics, counted for every packet and so without a hash. */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__type(key, __u32);
+	__type(value, struct metrics_value);
+	__uint(max_entries, METRIC_EGRESS + 1);
+} cilium_forwarded SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);

@@ -16,7 +16,8 @@ struct ipv6_ct_tuple {
 _Static_assert(sizeof(struct ipv6_ct_tuple) == 38, "layout is an ABI");
 
 /* On a stack: addresses are copied and compared by halves. */
-#define STACK_TUPLE6(name) struct ipv6_ct_tuple name __attribute__((aligned(8))) = {}
+typedef struct ipv6_ct_tuple ipv6_ct_tuple_aligned __attribute__((aligned(8)));
+#define STACK_TUPLE6(name) ipv6_ct_tuple_aligned name = {}
 
 struct ipv6_nat_entry {
 	__u64 created;

@@ -67,10 +67,10 @@ static __noinline __maybe_unused int nd_answer(struct __sk_buff *skb, struct pac
 	/* A solicitation may come without an option, the answer has one. */
 	if (bpf_skb_change_tail(skb, ETH_HLEN + IPV6_LEN + sizeof(answer), 0))
 		return DROP(p, DROP_INVALID);
-	ip = ipv6_of(skb);
+	ip = header_of6(skb);
 	if (!ip)
 		return DROP(p, DROP_INVALID);
-	eth = eth_of6(ip);
+	eth = eth_of(ip);
 	copy_mac(eth->dst, config->mac);
 	copy_mac(eth->src, config->node_mac);
 	copy_ipv6(&ip->daddr, &ip->saddr);

@@ -15,6 +15,8 @@
 #define PACKET_IPV6 8 /* the addresses are not in `struct packet` */
 
 struct packet {
+	struct ct_entry *entry; /* of its connection, if it has one */
+	__u64 epoch; /* of what its verdict comes from; 0: it is not remembered */
 	ipv4_ct_tuple_aligned tuple; /* as in the packet; ICMP: id of a request in dport, of a reply in sport */
 	__u16 endpoint_id;
 	__u32 src_id;
@@ -69,7 +71,7 @@ static __always_inline bool same_mac(const __u8 *a, const __u8 *b)
 }
 
 /* Makes sure that Ethernet and IPv4 header can be read and written in place; null when the packet is too short. */
-static __always_inline struct ipv4_header *ipv4_of(struct __sk_buff *skb)
+static __always_inline struct ipv4_header *header_of4(struct __sk_buff *skb)
 {
 	void *data = packet_data(skb);
 
@@ -83,14 +85,14 @@ static __always_inline struct ipv4_header *ipv4_of(struct __sk_buff *skb)
 	return data + ETH_HLEN;
 }
 
-static __always_inline struct eth_header *eth_of(struct ipv4_header *ip)
+static __always_inline struct eth_header *eth_of(void *ip)
 {
 	return (void *)ip - ETH_HLEN;
 }
 
 static __always_inline int parse_ipv4(struct __sk_buff *skb, struct packet *p)
 {
-	struct ipv4_header *ip = ipv4_of(skb);
+	struct ipv4_header *ip = header_of4(skb);
 	__u16 header_len, total;
 
 	if (!ip)
@@ -228,12 +230,12 @@ static __always_inline int parse_l4(struct __sk_buff *skb, struct packet *p)
 
 /* The header inside an ICMP error: the packet that could not be delivered, as it was sent. */
 struct inner_packet {
-	struct ipv4_ct_tuple tuple;
+	ipv4_ct_tuple_aligned tuple;
 	__u16 l3_off;
 	__u16 l4_off;
 };
 
-static __noinline __maybe_unused int parse_inner(struct __sk_buff *skb, struct packet *p, struct inner_packet *inner)
+static __noinline __maybe_unused int parse_inner4(struct __sk_buff *skb, struct packet *p, struct inner_packet *inner)
 {
 	struct ipv4_header ip;
 	__u8 l4[8];

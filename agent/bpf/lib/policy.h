@@ -7,7 +7,6 @@
 #pragma once
 
 #include "events.h"
-#include "ct.h"
 #include "lookup.h"
 
 #undef SOURCE_FILE
@@ -124,6 +123,7 @@ static __noinline __maybe_unused int policy_verdict(struct __sk_buff *skb, struc
 		config = lookup_config(p->endpoint_id);
 		if (is_policy_drop(ret) && config && config->flags & CONFIG_AUDIT) {
 			v.audited = 1;
+			p->epoch = 0; /* each of its packets is told */
 			ret = 0;
 		}
 	}

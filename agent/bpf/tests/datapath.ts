@@ -11,12 +11,13 @@ import type {BpfProgram} from '../../kernel/bpf.js';
 import {RingBuffer} from '../../kernel/ringbuf.js';
 import {ctAny6Codec, ctAnyCodec, ctTcp6Codec, ctTcpCodec} from '../../maps/ct.js';
 import {endpointConfigCodec, hostLxcEntry, ifToEndpointCodec, lxcCodec} from '../../maps/endpoint.js';
+import {policyEpochCodec} from '../../maps/epoch.js';
 import {decodeEvent} from '../../maps/events.js';
 import type {DatapathEvent} from '../../maps/events.js';
 import {ipcacheCodec} from '../../maps/ipcache.js';
 import type {MapCodec} from '../../maps/layout.js';
 import {announced6Codec, announcedCodec, ipmasq6Codec, ipmasqCodec} from '../../maps/masq.js';
-import {metricsCodec} from '../../maps/metrics.js';
+import {forwardedCodec, metricsCodec} from '../../maps/metrics.js';
 import {snat6Codec, snatCodec} from '../../maps/nat.js';
 import {allowAll, encodePolicyKey, encodePolicyValue, POLICY_ENTRY, policySlotCodec} from '../../maps/policy.js';
 import type {PolicyMapKey, PolicyMapValue} from '../../maps/policy.js';
@@ -92,6 +93,9 @@ export interface Outcome {
   readonly events: readonly DatapathEvent[];
 }
 
+/** What verdicts come from, beside the policies. */
+const JUDGED_BY: ReadonlySet<string> = new Set([ipcacheCodec.map, lxcCodec.map, endpointConfigCodec.map, ifToEndpointCodec.map]);
+
 const START_NS = 1_000_000_000_000n;
 const ROOT = join(import.meta.dirname, '../../../..');
 
@@ -106,6 +110,7 @@ export class Datapath {
   readonly #events: DatapathEvent[] = [];
   #ring: RingBuffer | null = null;
   readonly #slots = new Set<number>();
+  #epoch = 0n;
   #probeIn: Probe = {...NO_PROBE, nowNs: START_NS, jiffies: 1};
 
   constructor(config: Partial<ProgramConfig> = {}, build: 'test' | 'production' = 'test', sizes: MapSizes = {}) {
@@ -128,6 +133,13 @@ export class Datapath {
 
   put<K, V>(codec: MapCodec<K, V> & {map: string}, key: K, value: V): void {
     this.map(codec.map as MapName).update(codec.encodeKey(key), codec.encodeValue(value));
+    if (JUDGED_BY.has(codec.map)) this.raiseEpoch();
+  }
+
+  /** As the agent does after each change: what was judged before is judged again. */
+  raiseEpoch(): void {
+    this.#epoch++;
+    this.put(policyEpochCodec, 0, this.#epoch);
   }
 
   get<K, V>(codec: MapCodec<K, V> & {map: string}, key: K): V | null {
@@ -194,6 +206,7 @@ export class Datapath {
     }
     this.map('cilium_policy').update(policySlotCodec.encodeKey(endpointId), policySlotCodec.encodeValue(inner.fd));
     this.#slots.add(endpointId);
+    this.raiseEpoch();
   }
 
   aggregation(level: number): void {
@@ -256,7 +269,7 @@ export class Datapath {
 
   /** Packets counted under a reason, in one direction or both. */
   counted(reason: number, direction?: number): number {
-    return this.entries(metricsCodec)
+    return [...this.entries(metricsCodec), ...this.entries(forwardedCodec)]
       .filter(({key}) => key.reason === reason && (direction === undefined || key.direction === direction))
       .reduce((sum, {value}) => sum + Number(value.packets), 0);
   }
@@ -273,9 +286,9 @@ export class Datapath {
   clear(): void {
     for (const [name, map] of this.#maps) {
       const {type} = map.info();
-      if (type === 'ringbuf' || type === 'array_of_maps' || type === 'percpu_array') continue;
+      if (type === 'ringbuf' || type === 'array_of_maps') continue;
       const keys = map.entries().map(([key]) => key);
-      if (type === 'array') for (const key of keys) map.update(key, new Uint8Array(map.info().valueSize));
+      if (type === 'array' || type === 'percpu_array') for (const key of keys) map.update(key, new Uint8Array(map.valueBytes));
       else for (const key of keys) this.map(name).delete(key);
     }
     for (const id of this.#slots) this.map('cilium_policy').delete(policySlotCodec.encodeKey(id));

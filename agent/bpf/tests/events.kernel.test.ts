@@ -136,7 +136,7 @@ describe('traces', () => {
     expect(run(tcp(toWorld, SYN))).toEqual(['from-endpoint new', 'to-network new']);
     expect(run(tcp(toWorld, ACK))).toEqual(['from-endpoint new', 'to-network established']);
     expect(run(tcp(FLOW, SYN))).toEqual(['from-endpoint new', 'to-endpoint new']);
-    expect(traces(d.run('cil_from_netdev', tcp(reversed(toWorld), ACK)))).toEqual(['from-network new', 'to-endpoint reply']);
+    expect(traces(d.run('cil_from_netdev', tcp(reversed(toWorld), ACK)))).toEqual(['from-network reply', 'to-endpoint reply']);
     expect(traces(d.run('cil_from_host', tcp({...FLOW, source: NODE, destination: A.ip}, SYN)))).toEqual(['from-host new', 'to-endpoint new']);
   });
 
