@@ -36,7 +36,7 @@ const echo = {
 };
 
 beforeAll(async () => {
-  const operatorFlags = ['--bgp-drain-cordoned', 'true', '--bgp-drain-time', `${DRAIN_MS}ms`, '--bgp-max-withdraw', '20%'];
+  const operatorFlags = ['--bgp-drain-cordoned', 'true', '--bgp-drain-time', `${DRAIN_MS}ms`, '--bgp-max-withdraw', '20%', '--bgp-not-ready', 'deprefer'];
   lab = await Lab.start({api: 'real', leaf: 'bird', routingMode: 'native', operatorFlags}, RunDirectory.create('n'), () => undefined);
   await apply(
     peering('rack0', 65005, '10.1.5.1/24'), peering('rack1', 65008, '10.1.8.1/24'), echo, service('web'),
@@ -126,6 +126,22 @@ test('kubectl cordon: first the leaf goes elsewhere, then what others announce i
   expect(updates.flatMap(({withdrawn}) => withdrawn)).toEqual([`${VIP}/32`]);
   const {sent, received} = await pace.stop();
   expect([sent > 100, sent - received]).toEqual([true, 0]);
+}, MINUTE);
+
+test('a node that is not ready is passed by, and nothing of it is withdrawn', async () => {
+  const cidr = lab.podCidr(NODE);
+  const report = (status: string): Promise<string> => lab.kubectl([
+    'patch', 'node', NODE, '--subresource=status', '--type=strategic', '-p', JSON.stringify({status: {conditions: [{type: 'Ready', status, reason: 'Test', message: 'said by the test'}]}}),
+  ]);
+  const updates = await updatesDuring(async () => {
+    await report('False');
+    await announcedByNode(`${VIP}/32 draining`, `${cidr} draining`);
+    await via('leaf0', `${VIP}/32`, '10.1.5.10');
+    expect(await lab.kubectl(['get', 'cbgpnode', NODE, '-o', "jsonpath={.status.conditions[?(@.type=='stentor.io/Draining')].message}"])).toBe('the node is not ready: routes are announced with GRACEFUL_SHUTDOWN');
+    await report('True');
+    await announcedByNode(`${VIP}/32`, cidr);
+  });
+  expect(updates.flatMap(({withdrawn}) => withdrawn)).toEqual([]);
 }, MINUTE);
 
 test('stentorctl bgp drain: all of it on demand, neither operator nor agent brings it back, --undo does', async () => {
