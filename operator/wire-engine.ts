@@ -12,7 +12,7 @@ import type {Log} from '../lib/run/log.js';
 import {BY_ANNOTATION, type DrainOptions} from './compile/bgp-drain.js';
 import {bgpStatus, type BgpNodeReport} from './compile/bgp-status.js';
 import {BGP_TABLES, ClusterStateBuilder, nodeRef} from './compile/cluster-state.js';
-import {LbStatuses} from './compile/lb-ipam.js';
+import {LbStatuses, type LbEvent} from './compile/lb-ipam.js';
 import {Enforcement, type NodeProgress} from './compile/enforcement.js';
 import {Compiler, objectsConcerned, type CompileOptions} from './compile/graph.js';
 import {PodCidrs} from './compile/pod-cidrs.js';
@@ -55,6 +55,7 @@ export interface EngineObserver {
   converged(seconds: number): void;
   spanAcked(seconds: number, complete: boolean): void;
   refused(code: string): void;
+  lbIpam(event: LbEvent, seconds: number): void;
 }
 
 export interface EngineParts {
@@ -132,7 +133,12 @@ export class Engine implements SessionEvents {
     this.#drains = new DrainClock(options.drain ?? BY_ANNOTATION, {
       clock: parts.clock, after: (ms, act) => this.#after(ms, act), onDue: () => this.#take(this.#drains.due(this.#tables), parts.clock.monotonicMs()),
     });
-    this.lb = new LbStatuses(options.lbIpam);
+    this.lb = new LbStatuses(options.lbIpam, {timed: (events, body) => {
+      const startedMs = parts.clock.monotonicMs();
+      const done = body();
+      for (const event of events) parts.observer.lbIpam(event, (parts.clock.monotonicMs() - startedMs) / 1000);
+      return done;
+    }});
     this.podCidrs = options.clusterPools === null ? null : new PodCidrs(options.clusterPools);
     this.#cluster = new ClusterStateBuilder({compiler: this.compiler, enforcement: this.enforcement, lb: this.lb});
   }

@@ -163,6 +163,7 @@ function observerOf(metrics: OperatorMetrics): EngineObserver {
       if (!complete) metrics.spanAckIncomplete.add({});
     },
     refused: (code) => metrics.refused.add({code}),
+    lbIpam: (event, seconds) => metrics.lbIpam.eventSeconds.observe({...event}, seconds),
   };
 }
 

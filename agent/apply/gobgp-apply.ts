@@ -188,7 +188,10 @@ async function setPeers(run: Run, wanted: ReadonlyMap<string, PeerIntent>): Prom
   const {client, counts, held} = run;
   for (const [address, intent] of wanted) {
     const known = held.peers.get(address);
-    if (known !== undefined && (known.isRead ? isSamePeer(intent, known.intent) : deepEqual(known.intent, intent))) continue;
+    if (known !== undefined && (known.isRead ? isSamePeer(intent, known.intent) : deepEqual(known.intent, intent))) {
+      held.peers.set(address, {intent, isRead: false});
+      continue;
+    }
     await attempt(run, {peer: address, prefix: ''}, async () => {
       if (known === undefined) {
         await client.AddPeer({peer: peerMessage(intent, run.restarted)});
@@ -201,6 +204,17 @@ async function setPeers(run: Run, wanted: ReadonlyMap<string, PeerIntent>): Prom
       held.peers.set(address, {intent, isRead: false});
     });
   }
+}
+
+/** After the loss of a session GoBGP idles for five seconds, which no setting changes; a peer that is made anew connects at once. */
+export async function reopenPeer(client: GoBgpClient, {peers}: HeldState, address: string): Promise<void> {
+  const known = peers.get(address);
+  const [found] = await collect(client.ListPeer({address}));
+  if (known === undefined || !found?.peer || sessionState(found.peer) !== 'idle') return;
+  await client.DeletePeer({address});
+  peers.delete(address);
+  await client.AddPeer({peer: peerMessage(known.intent, false)});
+  peers.set(address, known);
 }
 
 /** Hold and keepalive are agreed on when a session opens: GoBGP takes new ones, but a running session keeps the old. */

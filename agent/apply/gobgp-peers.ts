@@ -24,8 +24,8 @@ export interface PeerIntent {
   readonly bfd: BfdTimers | null;
 }
 
-/** A speaker that does not listen is never called back, so it may not wait for minutes between its own attempts. */
-const CONNECT_RETRY_CAP_SECONDS = 10;
+/** A speaker that does not listen is never called back, so it may not wait for minutes between its own attempts. Less than this GoBGP does not do. */
+const CONNECT_RETRY_CAP_SECONDS = 2;
 const IDLE_HOLD_SECONDS = 1;
 /** How long a restarted speaker waits for its peers' End-of-RIB before it speaks; GoBGP's own default is six minutes. */
 const DEFERRAL_SECONDS = 5;

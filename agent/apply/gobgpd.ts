@@ -44,6 +44,8 @@ export class GobgpdProcesses {
   readonly #options: GobgpdOptions;
   readonly #parts: GobgpdParts;
   readonly #running = new Map<string, Gobgpd>();
+  /** null = the folders were not read yet. */
+  #known: Set<string> | null = null;
 
   constructor(options: GobgpdOptions, parts: GobgpdParts) {
     this.#options = options;
@@ -55,10 +57,8 @@ export class GobgpdProcesses {
   }
 
   /** Instances that a process may be running for: those of this agent and those that an earlier one left. */
-  async known(): Promise<readonly string[]> {
-    const folders = await readdir(this.#options.directory).catch(() => []);
-    const names = await Promise.all(folders.map((folder) => readFile(join(this.#options.directory, folder, 'instance'), 'utf8').catch(() => '')));
-    return names.filter((name) => name !== '');
+  async known(): Promise<ReadonlySet<string>> {
+    return (this.#known ??= await this.#left());
   }
 
   /** The running process of `instance`, an earlier agent's included; started when there is none that answers. */
@@ -93,6 +93,7 @@ export class GobgpdProcesses {
     const folder = this.#folder(instance);
     await this.#kill(join(folder, 'api.sock'), 'SIGTERM');
     await rm(folder, {recursive: true, force: true});
+    this.#known?.delete(instance);
     this.#parts.log.info('gobgpd ended', {instance});
   }
 
@@ -140,6 +141,12 @@ export class GobgpdProcesses {
     }
   }
 
+  async #left(): Promise<Set<string>> {
+    const folders = await readdir(this.#options.directory).catch(() => []);
+    const names = await Promise.all(folders.map((folder) => readFile(join(this.#options.directory, folder, 'instance'), 'utf8').catch(() => '')));
+    return new Set(names.filter((name) => name !== ''));
+  }
+
   #forget(gobgpd: Gobgpd): void {
     this.#running.delete(gobgpd.instance);
     gobgpd.client.channel.close();
@@ -174,6 +181,7 @@ export class GobgpdProcesses {
     // A socket that its process left behind would make the new one run without an API.
     await rm(socket, {force: true});
     await writeFile(marker, instance);
+    this.#known?.add(instance);
     const logPath = join(folder, 'log');
     const child = spawnDetached(this.#options.command, socket, logPath);
     const client = this.#connect(socket);

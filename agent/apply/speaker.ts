@@ -14,7 +14,7 @@ import {LatestFile, readSealed} from '../../lib/run/state-file.js';
 import {api} from '../../proto/gen/gobgp4.js';
 import {canonicalAddress, familyMessage, peerAddress, peerStatus, within} from './gobgp-peers.js';
 import {routeStatus} from './gobgp-routes.js';
-import {applyInstance, isLost, setVerbose, type Applied, type AppliedCounts} from './gobgp-apply.js';
+import {applyInstance, isLost, reopenPeer, setVerbose, type Applied, type AppliedCounts} from './gobgp-apply.js';
 import {auditHeld, readHeld, type HeldState} from './gobgp-held.js';
 import {needsNode, withNode, type NodeFacts} from './speaker-local.js';
 import {resolveHolds} from './speaker-holds.js';
@@ -171,6 +171,21 @@ export class SpeakerSession {
       notBefore = clock.monotonicMs() + backoffMs(RETRY, attempt++, (this.#parts.random ?? Math.random)());
       await this.#inTurn(() => this.#apply());
     }
+  }
+
+  /** A session that was up is lost. */
+  reopen(instance: string, address: string): Promise<void> {
+    return this.#inTurn(async () => {
+      const known = this.#known.get(instance);
+      if (known === undefined) return;
+      try {
+        await reopenPeer(known.gobgpd.client, known.held, address);
+      } catch (error) {
+        this.#parts.log.warn('a peer was not made anew', {instance, peer: address, ...errorFields(error)});
+        this.#known.delete(instance);
+        await this.#apply();
+      }
+    });
   }
 
   /** A process may have ended: the next look is now. */

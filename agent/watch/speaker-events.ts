@@ -16,6 +16,8 @@ export interface SpeakerSource {
   explain(instance: string, verbose: boolean): Promise<void>;
   /** Told when the events of an instance end: its process may have. */
   look(): void;
+  /** Told when a session is lost that had been up for a while. */
+  reopen(instance: string, address: string): Promise<void>;
 }
 
 export interface SpeakerEventsParts {
@@ -26,6 +28,8 @@ export interface SpeakerEventsParts {
 
 /** Counters have no events: this is how old they may be. */
 const REFRESH_MS = 5000;
+/** A session that is lost sooner than this has a reason to wait. */
+const STEADY_SECONDS = 10;
 /** New instances are found by looking. */
 const LOOK_MS = 250;
 
@@ -75,8 +79,17 @@ export class SpeakerEvents {
     await this.#explain(peers);
     const timeless = peers.map((peer) => ({...peer, uptimeSeconds: 0}));
     if (deepEqual(timeless, this.#last)) return;
+    const lost = this.#lost(peers);
     this.#last = timeless;
+    for (const {instance, address} of lost) await this.#parts.source.reopen(instance, address);
     for (const listener of this.#listeners) listener(peers);
+  }
+
+  /** Was up for a while at the last look, and is not now. */
+  #lost(peers: readonly BgpPeerStatus[]): readonly BgpPeerStatus[] {
+    const steadySince = this.#parts.clock.now() / 1000 - STEADY_SECONDS;
+    const steady = new Set(this.#last.filter(({session, establishedAt}) => session === 'established' && establishedAt <= steadySince).map(({instance, address}) => `${instance} ${address}`));
+    return peers.filter(({instance, address, session}) => session !== 'established' && steady.has(`${instance} ${address}`));
   }
 
   /** Only while something is down: the debug log of a busy speaker would be cut again and again. */

@@ -1,4 +1,4 @@
-// `make bench`: every number of docs/performance.md in one run. Usage: main.js [--only=latency,cni,memory,datapath,vxlan,demo] [--rounds=N] [--json=FILE]
+// `make bench`: every number of docs/performance.md in one run. Usage: main.js [--only=latency,cni,memory,datapath,vxlan,bgp,demo] [--rounds=N] [--json=FILE]
 
 import {spawn} from 'node:child_process';
 import {writeFileSync} from 'node:fs';
@@ -12,6 +12,7 @@ import {Netns} from '../harness/netns.js';
 import {ROOT, RunDirectory} from '../harness/run-dir.js';
 import {nowMs, run as runCommand} from '../harness/shell.js';
 import {NODES} from '../harness/topology.js';
+import {measureBgp} from './bgp.js';
 import {measureCni} from './cni.js';
 import {deletePods, measurePath, sameHops, startPods, type Path} from './datapath.js';
 import {ForeignCpu, foreignText} from './foreign-cpu.js';
@@ -21,7 +22,7 @@ import {Report} from './report.js';
 import {calibrate, calibrationText, startServer} from './rr.js';
 import {bareVethPair, shadowNodes, type ShadowNodes} from './topology.js';
 
-const PARTS = ['latency', 'cni', 'memory', 'datapath', 'vxlan', 'demo'] as const;
+const PARTS = ['latency', 'cni', 'memory', 'datapath', 'vxlan', 'bgp', 'demo'] as const;
 type Part = (typeof PARTS)[number];
 
 const LAB_READY_GOAL_S = 60;
@@ -115,6 +116,12 @@ async function measure(lab: Lab, options: Options, report: Report): Promise<void
     await measureMemory(lab, report);
   }
   if (options.parts.has('datapath') || options.parts.has('vxlan')) await measureDatapath(lab, options, report);
+  // Last: it leaves ten thousand Services behind.
+  if (options.parts.has('bgp')) {
+    const {client} = lab;
+    if (client === null) throw new Error('BGP needs an API server');
+    await observed('BGP', report, () => measureBgp(lab, client, report));
+  }
   report.note(calibrationText('after', await calibrate({netnsPath: loopback.path})));
 }
 

@@ -3,9 +3,9 @@
 import {chmodSync, mkdirSync, writeFileSync} from 'node:fs';
 import {join} from 'node:path';
 import type {BgpPeer} from '../../lib/domain/bgp.js';
-import type {Netns} from './netns.js';
+import {connect, type Netns} from './netns.js';
 import {ROOT, type RunDirectory} from './run-dir.js';
-import {must, startDaemon, until, type Daemon} from './shell.js';
+import {must, nowMs, startDaemon, until, type Daemon} from './shell.js';
 
 export const ROUTER_AS = 65100;
 export const NODE_AS = 65000;
@@ -75,6 +75,41 @@ const isRestarting = ({feature}: Link): boolean => feature.peer.gracefulRestart?
 const hasBfd = ({feature}: Link): boolean => feature.peer.bfd !== undefined;
 const hasPassword = ({feature}: Link): boolean => feature.peer.password !== undefined;
 const isMultihop = ({feature}: Link): boolean => feature.peer.multihopTtl !== undefined;
+
+/** A link of its own for each feature. */
+export async function connectLinks(node: Netns, router: Netns): Promise<void> {
+  await router.ip([`addr add ${LOOPBACK}/32 dev lo`]);
+  for (const {index, feature} of LINKS) {
+    await connect(node, `n${index}`, router, `r${index}`);
+    const [a, b] = feature.v6 === true ? [`fd00:${index + 1}::10/64 dev n${index} nodad`, `fd00:${index + 1}::1/64 dev r${index} nodad`] : [`10.${40 + index}.0.10/24 dev n${index}`, `10.${40 + index}.0.1/24 dev r${index}`];
+    await node.ip([`addr add ${a}`, ...(feature.peer.address === LOOPBACK ? [`route add ${LOOPBACK} via 10.${40 + index}.0.1`] : [])]);
+    await router.ip([`addr add ${b}`]);
+  }
+}
+
+export function peerOf({feature, router: address}: Link): BgpPeer {
+  return {
+    address, asn: ROUTER_AS, port: 179, holdTimeSeconds: 90, keepaliveSeconds: 30, connectRetrySeconds: 1, multihopTtl: 1,
+    gracefulRestart: {enabled: false, restartSeconds: 120}, authSecret: null, families: [{afi: 'ipv4', safi: 'unicast'}], ...feature.peer,
+  };
+}
+
+/** 50 ms x 3, the machine's other work, and what asking costs. */
+const SILENCE_LIMIT_MS = 1_000;
+
+/** How long a router keeps a session with BFD whose packets stop coming, without any link that goes down. */
+export async function silenceMs(peer: MatrixRouter, router: Netns): Promise<number> {
+  const link = LINKS.find(({feature}) => feature.peer.bfd !== undefined);
+  if (link === undefined) throw new Error('no feature has BFD');
+  const rules = `table inet silence { chain input { type filter hook input priority 0; ip saddr ${link.node} drop; }; }`;
+  await must(['nft', '-f', '-'], {netns: router.path, input: rules});
+  const started = nowMs();
+  try {
+    return await until('the session is over', {timeoutMs: SILENCE_LIMIT_MS, intervalMs: 5}, async () => (await peer.seen(link)).established ? null : nowMs() - started);
+  } finally {
+    await must(['nft', 'delete', 'table', 'inet', 'silence'], {netns: router.path});
+  }
+}
 
 export function birdRouter({netns, run}: Parts): MatrixRouter {
   const [config, control] = [run.file('routers', 'matrix-bird.conf'), run.file('routers', 'matrix-bird.ctl')];

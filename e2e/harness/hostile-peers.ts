@@ -81,7 +81,7 @@ export async function startHostileLab(run: RunDirectory): Promise<HostileLab> {
     node, raw, gobgpd, speaker, birdc,
     gobgpdPid: () => pidsIn(node.path).find((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('gobgpd')) ?? 0,
     disturbances: () => disturbances({birdc, node, gobgpd, before}),
-    isVerbose: () => readFileSync(join(directory, 'node', 'log'), 'utf8').match(/"NewLevel":"\w+"/g)?.at(-1) === '"NewLevel":"DEBUG"',
+    isVerbose: () => readFileSync(join(directory, 'node', 'log'), 'utf8').split('\n').slice(-5).some((line) => line.includes('"level":"DEBUG"')),
     announced: () => paths(gobgpd, {tableType: api.TableType.TABLE_TYPE_GLOBAL}),
     learned: (address) => paths(gobgpd, {tableType: api.TableType.TABLE_TYPE_ADJ_IN, name: address}),
     stop: async () => {

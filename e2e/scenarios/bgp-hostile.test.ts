@@ -95,9 +95,9 @@ async function bitFlips(addresses: readonly string[]): Promise<void> {
     }
   }));
   console.info(`bit flips: ${counts.sent} messages, ${counts.resets} sessions ended`);
-  expect(counts.sent).toBeGreaterThan(50);
-  // A check of nothing otherwise.
+  // Some were taken, some ended a session: else it was a check of nothing.
   expect(counts.resets).toBeGreaterThan(0);
+  expect(counts.sent).toBeGreaterThan(counts.resets);
 }
 
 /** One to three bits; the marker and the length are hit as often as their share of the message. */
@@ -158,7 +158,7 @@ test('a flood of 100,000 routes: bounded memory, nothing installed, nothing pass
   const before = {gobgpd: residentKb(gobgpd).now, agent: residentKb(agent).peak};
   // The worst case: while another session is down, gobgpd logs every prefix that comes in, and the agent reads that log.
   lab.raw.close(FIRST);
-  await until('gobgpd explains', {timeoutMs: 5_000, intervalMs: 5}, () => (lab.isVerbose() ? true : null));
+  await until('gobgpd explains', {timeoutMs: 10_000, intervalMs: 5}, () => (lab.isVerbose() ? true : null));
   const started = nowMs();
   for (let block = 0; block < 200; block++) {
     await session.send(announce(...Array.from({length: 500}, (_, i) => `${20 + (block >> 4)}.${(block & 15) * 2 + (i >> 8)}.${i & 255}.0/24`)));

@@ -3,18 +3,16 @@
 import {join} from 'node:path';
 import {afterAll, beforeAll, expect, test} from '@jest/globals';
 import {SpeakerSession} from '../../agent/apply/speaker.js';
-import type {Advertisement, BgpInstance, BgpPeer} from '../../lib/domain/bgp.js';
+import type {Advertisement, BgpInstance} from '../../lib/domain/bgp.js';
 import {realClock} from '../../lib/run/clock.js';
 import {silentLog} from '../../lib/run/log.js';
-import {birdRouter, FEATURES, frrRouter, goBgpRouter, LINKS, LOOPBACK, ROUTER_AS, type Link, type MatrixRouter, type Seen} from '../harness/bgp-matrix.js';
+import {birdRouter, connectLinks, FEATURES, frrRouter, goBgpRouter, LINKS, peerOf, silenceMs, type Link, type MatrixRouter, type Seen} from '../harness/bgp-matrix.js';
 import {cleanUp} from '../harness/cleanup.js';
-import {connect, Netns} from '../harness/netns.js';
+import {Netns} from '../harness/netns.js';
 import {ROOT, RunDirectory} from '../harness/run-dir.js';
-import {must, nowMs, until} from '../harness/shell.js';
+import {nowMs, until} from '../harness/shell.js';
 
 const ESTABLISHED_LIMIT_MS = 5_000;
-/** 50 ms x 3, the machine's other work, and what asking costs. */
-const SILENCE_LIMIT_MS = 1_000;
 const SILENCE = 'BFD: silence to session down';
 const run = RunDirectory.create('m');
 let node: Netns;
@@ -23,13 +21,7 @@ const table = new Map<string, ReadonlyMap<string, string>>();
 
 beforeAll(async () => {
   [node, router] = [await Netns.create(run, 'node'), await Netns.create(run, 'router')];
-  await router.ip([`addr add ${LOOPBACK}/32 dev lo`]);
-  for (const {index, feature} of LINKS) {
-    await connect(node, `n${index}`, router, `r${index}`);
-    const [a, b] = feature.v6 === true ? [`fd00:${index + 1}::10/64 dev n${index} nodad`, `fd00:${index + 1}::1/64 dev r${index} nodad`] : [`10.${40 + index}.0.10/24 dev n${index}`, `10.${40 + index}.0.1/24 dev r${index}`];
-    await node.ip([`addr add ${a}`, ...(feature.peer.address === LOOPBACK ? [`route add ${LOOPBACK} via 10.${40 + index}.0.1`] : [])]);
-    await router.ip([`addr add ${b}`]);
-  }
+  await connectLinks(node, router);
 }, 60_000);
 
 afterAll(async () => {
@@ -43,13 +35,6 @@ afterAll(async () => {
 
 const COMMUNITIES = {communities: [65000 * 65536 + 99], largeCommunities: ['65000:1:2']};
 const prefixOf = ({index, feature}: Link): string => (feature.v6 === true ? `fd00:98:${index}::/64` : `10.98.${index}.0/24`);
-
-function peerOf({feature, router: address}: Link): BgpPeer {
-  return {
-    address, asn: ROUTER_AS, port: 179, holdTimeSeconds: 90, keepaliveSeconds: 30, connectRetrySeconds: 1, multihopTtl: 1,
-    gracefulRestart: {enabled: false, restartSeconds: 120}, authSecret: null, families: [{afi: 'ipv4', safi: 'unicast'}], ...feature.peer,
-  };
-}
 
 /** One instance for each AS number; each link's prefix goes to its own peer alone. */
 function instances(): BgpInstance[] {
@@ -67,20 +52,6 @@ function instances(): BgpInstance[] {
 /** FRR makes its BFD session anew when BGP comes up: that may cost one flap. */
 function limitOf({feature}: Link): number {
   return feature.peer.bfd === undefined ? ESTABLISHED_LIMIT_MS : 2 * ESTABLISHED_LIMIT_MS;
-}
-
-/** How long a router keeps a session with BFD whose packets stop coming, without any link that goes down. */
-async function silenceMs(peer: MatrixRouter): Promise<number> {
-  const link = LINKS.find(({feature}) => feature.peer.bfd !== undefined);
-  if (link === undefined) throw new Error('no feature has BFD');
-  const rules = `table inet silence { chain input { type filter hook input priority 0; ip saddr ${link.node} drop; }; }`;
-  await must(['nft', '-f', '-'], {netns: router.path, input: rules});
-  const started = nowMs();
-  try {
-    return await until('the session is over', {timeoutMs: SILENCE_LIMIT_MS, intervalMs: 5}, async () => (await peer.seen(link)).established ? null : nowMs() - started);
-  } finally {
-    await must(['nft', 'delete', 'table', 'inet', 'silence'], {netns: router.path});
-  }
 }
 
 /** Null = as it should be. */
@@ -115,7 +86,7 @@ test.each<[string, (parts: {netns: Netns; run: RunDirectory}) => MatrixRouter]>(
       cells.set(link.feature.name, problem ?? 'pass');
     }
     expect([...cells].filter(([, cell]) => cell !== 'pass')).toEqual([]);
-    cells.set(SILENCE, `${Math.round(await silenceMs(peer))} ms`);
+    cells.set(SILENCE, `${Math.round(await silenceMs(peer, router))} ms`);
   } finally {
     await session.set({instances: [], source: null});
     session.close();

@@ -16,15 +16,26 @@ export interface LbStatusChanges {
   readonly events: ReadonlyMap<string, readonly DesiredEvent[]>;
 }
 
+/** What a change that was worked off consisted of, as Cilium counts it. */
+export interface LbEvent {
+  readonly event: 'upsert' | 'delete';
+  readonly resource: 'pool' | 'service';
+}
+
+/** Runs `body`, and notes how long it took to work these off. */
+export type LbTimer = <T>(events: readonly LbEvent[], body: () => T) => T;
+
 const NO_CHANGES: LbStatusChanges = {pools: [], events: new Map()};
 
 export class LbStatuses {
   readonly ipam: LbIpam;
   #services = Table.empty<DesiredServiceStatus>();
   readonly #pools = new Map<string, DesiredPolicyStatus>();
+  readonly #timed: LbTimer;
 
-  constructor(options: DemandOptions) {
+  constructor(options: DemandOptions, parts: {readonly timed?: LbTimer} = {}) {
     this.ipam = new LbIpam(options);
+    this.#timed = parts.timed ?? ((_, body) => body());
   }
 
   /** By `namespace/name`. */
@@ -34,9 +45,11 @@ export class LbStatuses {
 
   update(tables: Tables, changed: ChangedKeys): LbStatusChanges {
     if (changed.exposedServices === undefined && changed.lbPools === undefined) return NO_CHANGES;
-    const services = new Map([...changed.exposedServices ?? []].map((key) => [key, tables.exposedServices.get(key) ?? null] as const));
-    const changes = this.ipam.update(services, changed.lbPools === undefined ? undefined : tables.lbPools);
-    return this.#publish(tables, changes, changed);
+    return this.#timed(eventsOf(tables, changed), () => {
+      const services = new Map([...changed.exposedServices ?? []].map((key) => [key, tables.exposedServices.get(key) ?? null] as const));
+      const changes = this.ipam.update(services, changed.lbPools === undefined ? undefined : tables.lbPools);
+      return this.#publish(tables, changes, changed);
+    });
   }
 
   /** For who begins to write what somebody else has written so far. */
@@ -141,4 +154,13 @@ function poolEvents(pool: LbPool, {conflict}: PoolUse): DesiredEvent[] {
     ...(conflict === null ? [] : [warning('LBIPPoolConflict', conflict)]),
     ...pool.rejections.map(({code, path, reason}) => warning(code, `${path}: ${reason}`)),
   ];
+}
+
+/** Each kind once, however many of it there are in the batch. */
+function eventsOf(tables: Tables, changed: ChangedKeys): readonly LbEvent[] {
+  const of = (resource: LbEvent['resource'], keys: Iterable<string> | undefined, table: ReadonlyMap<string, unknown>): LbEvent[] => {
+    const kinds = new Set([...keys ?? []].map((key): LbEvent['event'] => (table.has(key) ? 'upsert' : 'delete')));
+    return [...kinds].map((event) => ({event, resource}));
+  };
+  return [...of('pool', changed.lbPools, tables.lbPools), ...of('service', changed.exposedServices, tables.exposedServices)];
 }

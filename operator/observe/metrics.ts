@@ -26,6 +26,7 @@ export interface OperatorMetrics {
   readonly writesPending: Gauge;
   readonly lbIpam: {
     readonly conflictingPools: Gauge;
+    readonly eventSeconds: Histogram<'event' | 'resource'>;
     readonly ipsAvailable: Gauge<'pool'>;
     readonly ipsUsed: Gauge<'pool'>;
     readonly servicesMatching: Gauge;
@@ -65,6 +66,9 @@ export function createMetrics(): OperatorMetrics {
     withdrawalsHeld: own.gauge({name: 'bgp_withdrawals_held', help: 'Paths that would be withdrawn and wait for confirmation'}),
     lbIpam: {
       conflictingPools: process.gauge({name: 'lbipam_conflicting_pools', help: 'CiliumLoadBalancerIPPools that overlap another one and give nothing out'}),
+      eventSeconds: process.histogram({
+        name: 'lbipam_event_processing_time_seconds', help: 'Time to give addresses out after changes of Services and pools', labels: ['event', 'resource'], buckets: LATENCY_BUCKETS,
+      }),
       ipsAvailable: process.gauge({name: 'lbipam_ips_available', help: 'Addresses that a pool can still give out', labels: ['pool']}),
       ipsUsed: process.gauge({name: 'lbipam_ips_used', help: 'Addresses of a pool that Services have', labels: ['pool']}),
       servicesMatching: process.gauge({name: 'lbipam_services_matching', help: 'LoadBalancer Services that get their addresses from pools'}),

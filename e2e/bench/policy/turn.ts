@@ -15,7 +15,7 @@ export function engineWith(workload: Workload, identities: readonly Change[]): E
     compile: COMPILE, decoders: DECODERS, lbIpam: {families: [4], defaultIpam: true, classes: new Set()}, unreachableAfterMs: 60_000, settleMs: 60_000, spanAckLimitMs: 100, endpointsPerNodeMax: 1000, clusterPools: null,
   }, {
     store: new DesiredStore(), sessions: {get: () => undefined, all: () => [], spanAck: nothing}, clock: realClock, log: silentLog,
-    observer: {compiled: nothing, converged: nothing, spanAcked: nothing, refused: nothing}, onClusterState: nothing, onInSync: nothing,
+    observer: {compiled: nothing, converged: nothing, spanAcked: nothing, refused: nothing, lbIpam: nothing}, onClusterState: nothing, onInSync: nothing,
   });
   engine.onBatch({changes: [...workload.objects(), ...identities], inSync: true, receivedAtMs: 0});
   return engine;
