@@ -12,6 +12,7 @@ export type IndexSpec<V> = Readonly<Record<string, (value: V, key: string) => re
 export type RowChange<V> = readonly [key: string, value: V | null];
 
 const NO_KEYS: ReadonlySet<string> = new Set();
+const NO_VALUES: readonly string[] = [];
 
 /** The rows of the newest version, and its indexes: index name → index key → keys of rows. */
 interface Rows<V> {
@@ -184,8 +185,12 @@ function setRow<V>(rows: Rows<V>, key: string, before: V | undefined, after: V |
   if (after === null) rows.byKey.delete(key);
   else rows.byKey.set(key, after);
   for (const {keysOf, byValue} of rows.indexes) {
-    if (before !== undefined) for (const value of keysOf(before, key)) removeKey(byValue, value, key);
-    if (after !== null) for (const value of keysOf(after, key)) addKey(byValue, value, key);
+    const left = before === undefined ? NO_VALUES : keysOf(before, key);
+    const entered = after === null ? NO_VALUES : keysOf(after, key);
+    // Most changes leave a row where it was found.
+    if (left.length === 1 && entered.length === 1 && left[0] === entered[0]) continue;
+    for (const value of left) removeKey(byValue, value, key);
+    for (const value of entered) addKey(byValue, value, key);
   }
 }
 

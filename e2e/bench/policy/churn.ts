@@ -1,8 +1,9 @@
 // Pods that come, are relabelled, and go, in random places of a cluster: what one such event costs.
 
+import {invariant} from '../../../lib/core/invariant.js';
 import type {Change} from '../../../operator/watch/feed-types.js';
 import {podOf} from './workloads.js';
-import {median} from './cluster.js';
+import {median, type BenchCluster} from './cluster.js';
 
 export interface ChurnPlaces {
   readonly namespaceOf: (n: number) => string;
@@ -31,6 +32,29 @@ export function podChurn(apply: (changes: readonly Change[]) => void, places: Ch
     timed({kind: 'Pod', key: `${namespace}/${name}`, object: null});
   }
   return median(times.slice(3 * WARM_UP));
+}
+
+/** Tables that an event looks into, one after the other: what a place has brought into a cache, the next ones take its room. */
+const LOOKED_INTO = ['pods', 'endpointReports', 'identities', 'policies'] as const;
+const LOOKUPS = 40_000;
+
+/**
+ * What the machine takes for the least that an event does in some twenty places: its row is found by a key that was made for it, and touched.
+ * In µs, making and hashing the key included.
+ */
+export function lookupUs({tables}: BenchCluster): number {
+  const places = LOOKED_INTO.map((name) => ({table: tables[name], keys: [...tables[name].keys()]}));
+  const next = random(29);
+  const started = performance.now();
+  for (let i = 0; i < LOOKUPS; i += places.length) {
+    for (const {table, keys} of places) {
+      const key = keys[next() % keys.length];
+      // A new text, as an event brings it.
+      const row = table.get(`${key} `.slice(0, -1));
+      invariant(row !== undefined && !('nothing' in row), 'a row is where its key says', {key});
+    }
+  }
+  return ((performance.now() - started) * 1000) / LOOKUPS;
 }
 
 /** The same numbers in every run (mulberry32). */
