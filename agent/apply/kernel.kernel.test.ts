@@ -5,7 +5,6 @@ import {existsSync, readdirSync, readFileSync, rmSync, unlinkSync} from 'node:fs
 import {fileURLToPath} from 'node:url';
 import {makeNetns, type TestNetns} from '../../lib/testing/netns.js';
 import {silentLog} from '../../lib/run/log.js';
-import {identityId} from '../../lib/domain/identity.js';
 import type {KernelState, MapEntry, PolicyMapContent, ReconciledMap} from '../compile/kernel-state.js';
 import {queryTcx} from '../kernel/attach.js';
 import {BpfMap, BpfProgram} from '../kernel/bpf.js';
@@ -13,7 +12,7 @@ import {queryClsact} from '../kernel/clsact.js';
 import {Netlink} from '../kernel/netlink.js';
 import {openNetns, type NetnsHandle} from '../kernel/netns.js';
 import {EPOCH_CLOSED, policyEpochCodec} from '../maps/epoch.js';
-import {encodePolicyKey, encodePolicyValue} from '../maps/policy.js';
+import {encodeU32 as u32} from '../maps/layout.js';
 import {encodeProgramConfig, PROGRAM_DEFAULTS} from '../maps/program-config.js';
 import {IPV6_OFF_SIZES, SMALL_SIZES, type MapSizes} from '../maps/registry.js';
 import {hex} from './bpf-map.js';
@@ -21,6 +20,7 @@ import {defaultAttachMode, KernelApply, type ApplyRound} from './kernel.js';
 import {closeMapSet, openMapSet, type MapSet} from './map-set.js';
 import {PolicyMapsTarget} from './policy-maps.js';
 import type {ObjectFile} from './programs.js';
+import {allowEntry, endpointConfig, entry, ipcacheEntry, policy} from './testing/entries.js';
 
 const objects: ObjectFile[] = ['st_endpoint', 'st_host', 'st_overlay'].map((name) => ({
   name, bytes: readFileSync(fileURLToPath(new URL(`../../../build/bpf/${name}.bpf.o`, import.meta.url))),
@@ -67,40 +67,6 @@ function start(): void {
 async function stop(): Promise<void> {
   await kernel.close();
   closeMapSet(maps);
-}
-
-function entry(key: Uint8Array, value: Uint8Array, because: MapEntry['because'] = []): [string, MapEntry] {
-  return [hex(key), {key, value, because}];
-}
-
-function u32(value: number): Uint8Array {
-  const bytes = new Uint8Array(4);
-  new DataView(bytes.buffer).setUint32(0, value, true);
-  return bytes;
-}
-
-function policy(subject: number, ports: readonly number[]): PolicyMapContent {
-  return {subject, entries: new Map(ports.map((port) => allowEntry(port, 16, subject)))};
-}
-
-/** `bits` 0: every port. */
-function allowEntry(port: number, bits: number, subject = 1001): [string, MapEntry] {
-  const key = {identity: identityId(300), direction: 'ingress', protocol: 6, port, portPrefixLength: bits} as const;
-  return entry(encodePolicyKey(key), encodePolicyValue(key, {deny: false, precedence: 1, cookie: 7, proxyPort: 0}), [{kind: 'policy', key: String(subject)}]);
-}
-
-function ipcacheEntry(last: number, identity: number): [string, MapEntry] {
-  const key = new Uint8Array(24);
-  key.set(u32(64));
-  key.set([1], 7);
-  key.set([10, 98, 0, last], 8);
-  const value = new Uint8Array(24);
-  value.set(u32(identity));
-  return entry(key, value, [{kind: 'ipcache', key: `10.98.0.${last}/32`}]);
-}
-
-function endpointConfig(id: number): [string, MapEntry] {
-  return entry(u32(id), new Uint8Array(56).fill(id), [{kind: 'endpoint', key: `default/pod${id}`}]);
 }
 
 const WEB = policy(1001, [80, 443]);
