@@ -2,11 +2,16 @@
 // watch event. Every policy change concerns pods on all four nodes. After that the same for a policy that concerns no node: what the API server and
 // the operator take of it.
 
+import {join} from 'node:path';
 import type {KubeClient} from '../../lib/kube/client.js';
 import type {KubeObject} from '../../lib/kube/object.js';
 import {collectionPath, objectPath, RESOURCES} from '../../lib/kube/resources.js';
 import {ENFORCED, holds, type ObjectAddress} from '../harness/enforced.js';
+import {NODE} from '../harness/helper.js';
+import type {Lab} from '../harness/lab.js';
+import {ROOT} from '../harness/run-dir.js';
 import {nowMs} from '../harness/shell.js';
+import {NODES} from '../harness/topology.js';
 import {milliseconds, times, type HarnessCheck, type Report, type Row} from './report.js';
 import {interleave, percentile} from './rounds.js';
 
@@ -95,13 +100,21 @@ function policySpec({name}: ObjectAddress, round: number): object {
   };
 }
 
-export async function measureLatency(client: KubeClient, report: Report): Promise<void> {
+async function createAll(client: KubeClient): Promise<void> {
   await client.create(collectionPath(RESOURCES.ConfigMap, 'default'), {apiVersion: 'v1', kind: 'ConfigMap', metadata: {name: CONFIG_MAP.name, namespace: 'default'}, data: {}}, AbortSignal.timeout(5_000));
   for (const policy of [POLICY, IDLE_POLICY]) {
     await client.create(collectionPath(RESOURCES.CiliumNetworkPolicy, 'default'), {
       apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: {name: policy.name, namespace: 'default'}, spec: policySpec(policy, 0),
     }, AbortSignal.timeout(5_000));
   }
+}
+
+async function deleteAll(client: KubeClient): Promise<void> {
+  for (const address of [POLICY, IDLE_POLICY, CONFIG_MAP]) await client.delete(pathOf(address), {}, AbortSignal.timeout(5_000));
+}
+
+export async function measureLatency(client: KubeClient, report: Report): Promise<void> {
+  await createAll(client);
   const bare = new ObjectWatch(client, CONFIG_MAP);
   try {
     await bare.start();
@@ -115,7 +128,45 @@ export async function measureLatency(client: KubeClient, report: Report): Promis
     report.check(counted('no node had to enforce that one', idle.changes, /\b0\/0\b/));
   } finally {
     await bare.stop();
-    for (const address of [POLICY, IDLE_POLICY, CONFIG_MAP]) await client.delete(pathOf(address), {}, AbortSignal.timeout(5_000));
+    await deleteAll(client);
+  }
+}
+
+const BARE_AGENT = join(ROOT, 'dist', 'e2e', 'bench', 'bare-agent.js');
+
+/** The same with four processes in the agents' place that acknowledge what they are sent and do nothing else: no agent can be quicker. Agents run again at its end. */
+export async function measureLatencyFloor(lab: Lab, client: KubeClient, report: Report): Promise<void> {
+  const replaceAgents = async (wrapper: readonly string[]): Promise<void> => {
+    for (const {name} of NODES) {
+      await lab.stentor.killAgent(name);
+      await lab.stentor.startAgent(name, wrapper);
+    }
+  };
+  await createAll(client);
+  const bare = new ObjectWatch(client, CONFIG_MAP);
+  try {
+    await bare.start();
+    await replaceAgents([NODE, BARE_AGENT]);
+    await enforcedAnew(client);
+    const {series, changes} = await inTurns(client, bare, POLICY);
+    report.add(versusBare('the same with agents that do nothing but acknowledge, p50', percentile(series.enforced, 0.5), series.bare));
+    report.check(counted('four agents that do nothing acknowledged every change', changes, /\b4\/4\b/));
+  } finally {
+    await bare.stop();
+    await deleteAll(client);
+    await replaceAgents([]);
+    await Promise.all(NODES.map(({name}) => lab.stentor.agentReady(name)));
+  }
+}
+
+/** Waits for the sessions: the first change that all nodes acknowledge. */
+async function enforcedAnew(client: KubeClient): Promise<void> {
+  const watch = new ObjectWatch(client, POLICY);
+  try {
+    await watch.start();
+    await policyChange(client, {watch, policy: POLICY}, 0);
+  } finally {
+    await watch.stop();
   }
 }
 

@@ -4,6 +4,7 @@ import {spawn} from 'node:child_process';
 import {writeFileSync} from 'node:fs';
 import {cpus, release} from 'node:os';
 import {join} from 'node:path';
+import type {KubeClient} from '../../lib/kube/client.js';
 import {applyPeering} from '../harness/checks/bgp.js';
 import {cleanUp, recordProcess} from '../harness/cleanup.js';
 import {NODE} from '../harness/helper.js';
@@ -16,7 +17,7 @@ import {measureBgp} from './bgp.js';
 import {measureCni} from './cni.js';
 import {deletePods, measurePath, sameHops, startPods, type Path} from './datapath.js';
 import {ForeignCpu, foreignText} from './foreign-cpu.js';
-import {measureLatency} from './latency.js';
+import {measureLatency, measureLatencyFloor} from './latency.js';
 import {measureMemory} from './memory.js';
 import {Report} from './report.js';
 import {calibrate, calibrationText, startServer} from './rr.js';
@@ -105,16 +106,14 @@ async function measure(lab: Lab, options: Options, report: Report): Promise<void
   const loopback = await Netns.create(lab.run, 'bench-loopback');
   startServer(lab.run, 'loopback', {netnsPath: loopback.path});
   report.note(calibrationText('before', await calibrate({netnsPath: loopback.path})));
-  if (options.parts.has('latency')) {
-    if (lab.client === null) throw new Error('latency needs an API server');
-    const {client} = lab;
-    await observed('the policy changes', report, () => measureLatency(client, report));
-  }
+  if (options.parts.has('latency')) await observed('the policy changes', report, () => measureLatency(clientOf(lab), report));
   if (options.parts.has('cni')) await observed('CNI', report, () => measureCni(lab, report));
   if (options.parts.has('memory')) {
     report.progress('memory');
     await measureMemory(lab, report);
   }
+  // After the memory: the agents start anew.
+  if (options.parts.has('latency')) await observed('the policy changes, agents that do nothing', report, () => measureLatencyFloor(lab, clientOf(lab), report));
   if (options.parts.has('datapath') || options.parts.has('vxlan')) await measureDatapath(lab, options, report);
   // Last: it leaves ten thousand Services behind.
   if (options.parts.has('bgp')) {
@@ -123,6 +122,11 @@ async function measure(lab: Lab, options: Options, report: Report): Promise<void
     await observed('BGP', report, () => measureBgp(lab, client, report));
   }
   report.note(calibrationText('after', await calibrate({netnsPath: loopback.path})));
+}
+
+function clientOf({client}: Lab): KubeClient {
+  if (client === null) throw new Error('latency needs an API server');
+  return client;
 }
 
 /** Measures with an eye on what else runs. */
