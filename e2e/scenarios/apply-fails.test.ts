@@ -85,6 +85,28 @@ function victimPid(): number {
   return lab.stentor.agent(VICTIM)?.pid ?? -1;
 }
 
+describe('a policy with more entries than a policy map takes', () => {
+  test('Enforced says on which node how many are left out; nothing is let through, and a smaller one heals it', async () => {
+    // 42,000 entries: ports that no prefix covers together, from prefixes that no other covers.
+    const fromCIDR = Array.from({length: 1050}, (_, i) => `198.${18 + (i >> 9)}.${(i >> 1) & 255}.${(i & 1) * 128}/25`);
+    const ports = Array.from({length: 40}, (_, i) => ({port: String(2001 + 2 * i), protocol: 'TCP'}));
+    const large = (cidrs: readonly string[]): string => JSON.stringify({
+      apiVersion: 'cilium.io/v2', kind: 'CiliumNetworkPolicy', metadata: {name: 'too-large', namespace: 'default'},
+      spec: {endpointSelector: {matchLabels: {class: 'deathstar'}}, ingress: [{fromCIDR: cidrs, toPorts: [{ports}]}]},
+    });
+    await lab.objects.apply(large(fromCIDR));
+    const condition = await refused('too-large', 'ApplyFailed', 60_000);
+    expect(condition.message).toContain(`${VICTIM}: policy `);
+    expect(condition.message).toMatch(/POLICY_MAP_FULL \d+ entries do not fit into the policy map/);
+    await verdicts(to('tiefighter', false), to('xwing', false), to('ywing', false));
+
+    await lab.objects.apply(large(fromCIDR.slice(0, 10)));
+    await watchEnforced(client, address('too-large'), 60_000);
+    await verdicts(to('tiefighter', false), to('xwing', false));
+    await remove('too-large');
+  }, 3 * MINUTE);
+});
+
 describe('a node whose map writes fail', () => {
   test('Enforced names node and object; the old policy stays in force; others are not touched; it heals by itself', async () => {
     await lab.objects.apply(lab.manifest('overview/l3-l4-policy.yaml'));
