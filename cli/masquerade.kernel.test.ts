@@ -4,7 +4,7 @@ import {afterAll, describe, expect, test} from '@jest/globals';
 import type {MasqueradeFamily} from '../lib/domain/masquerade.js';
 import {lxcCodec} from '../agent/maps/endpoint.js';
 import {ipcacheCodec} from '../agent/maps/ipcache.js';
-import {NODE, REMOTE, ROUTER, WORLD, CONFIG, type Datapath} from '../agent/bpf/tests/datapath.js';
+import {NODE, REMOTE, ROUTER, WORLD, CONFIG, type Datapath} from '../agent/bpf/probe/datapath.js';
 import {parse, TCP_FLAGS, tcp} from '../agent/bpf/tests/packets.js';
 import {parse6, tcp6} from '../agent/bpf/tests/packets6.js';
 import {A, B, closeAll, CONFIG6, dualStack, NODE6, REMOTE6, ROUTER6, WORLD6} from '../agent/bpf/tests/world6.js';

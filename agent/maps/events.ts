@@ -1,6 +1,6 @@
 // cilium_events: records of the ring buffer, in Cilium's message layouts. Twins in agent/bpf/lib/events.h.
 
-import {addressIn16, bits, i32, struct, u16, u32, u64, u8} from './layout.js';
+import {addressIn16, bits, encodeU32, i32, struct, u16, u32, u64, u8} from './layout.js';
 import type {ValueOf} from './layout.js';
 
 const COMMON = {
@@ -69,6 +69,29 @@ export const EVENT_POLICY_VERDICT = 5;
 /** Keys of `cilium_events_lost`. */
 export const EVENT_NUMBERS = {'drop': EVENT_DROP, 'trace': EVENT_TRACE, 'policy-verdict': EVENT_POLICY_VERDICT} as const;
 export type EventsLost = Readonly<Record<keyof typeof EVENT_NUMBERS, number>>;
+
+/** `cilium_events_lost`: a count per type and processor. */
+interface LostMap {
+  lookup(key: Uint8Array): Uint8Array | null;
+}
+
+/** Events for which the ring had no room, over all processors. */
+export function eventsLost(map: LostMap): EventsLost {
+  return {'drop': lostOf(map, EVENT_NUMBERS.drop), 'trace': lostOf(map, EVENT_NUMBERS.trace), 'policy-verdict': lostOf(map, EVENT_NUMBERS['policy-verdict'])};
+}
+
+export function eventsLostCount(lost: EventsLost): number {
+  return Object.values(lost).reduce((sum, count) => sum + count, 0);
+}
+
+function lostOf(map: LostMap, type: number): number {
+  const value = map.lookup(encodeU32(type));
+  if (value === null) return 0;
+  const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
+  let sum = 0n;
+  for (let at = 0; at + 8 <= value.length; at += 8) sum += view.getBigUint64(at, true);
+  return Number(sum);
+}
 
 /** Most bytes of a packet that follow a message. */
 export const EVENT_CAPTURE_MAX = 128;

@@ -4,8 +4,7 @@ import type {BgpPeerStatus} from '../../lib/domain/bgp.js';
 import {dropReasonText} from '../../lib/domain/drop-reasons.js';
 import type {Counter, Metrics} from '../../lib/run/metrics.js';
 import type {BpfMap} from '../kernel/bpf.js';
-import {EVENT_NUMBERS, type EventsLost} from '../maps/events.js';
-import {encodeU32} from '../maps/layout.js';
+import {eventsLost, eventsLostCount} from '../maps/events.js';
 import {forwardedCodec, METRIC_EGRESS, METRIC_INGRESS, METRIC_SERVICE, metricsCodec} from '../maps/metrics.js';
 
 /** What a scrape asks the rest of the agent. */
@@ -145,24 +144,6 @@ function declareDatapath(metrics: Metrics, sources: MetricSources): void {
     lost.add({where: 'ring'}, growth.since('ring', eventsLostCount(eventsLost(sources.eventsLost()))));
     lost.add({where: 'reader'}, growth.since('reader', sources.monitorLost()));
   });
-}
-
-/** Events for which the ring had no room, over all processors. */
-export function eventsLost(map: BpfMap): EventsLost {
-  return {'drop': lostOf(map, EVENT_NUMBERS.drop), 'trace': lostOf(map, EVENT_NUMBERS.trace), 'policy-verdict': lostOf(map, EVENT_NUMBERS['policy-verdict'])};
-}
-
-export function eventsLostCount(lost: EventsLost): number {
-  return Object.values(lost).reduce((sum, count) => sum + count, 0);
-}
-
-function lostOf(map: BpfMap, type: number): number {
-  const value = map.lookup(encodeU32(type));
-  if (value === null) return 0;
-  const view = new DataView(value.buffer, value.byteOffset, value.byteLength);
-  let sum = 0n;
-  for (let at = 0; at + 8 <= value.length; at += 8) sum += view.getBigUint64(at, true);
-  return Number(sum);
 }
 
 /** Counters that live elsewhere: how much more than at the last look. One that fell has started anew. */

@@ -5,7 +5,7 @@ import {readFileSync, writeFileSync} from 'node:fs';
 import {formatAddress} from '../../lib/core/ip.js';
 import {dropReasonText} from '../../lib/domain/drop-reasons.js';
 import {IDENTITY_HOST, IDENTITY_WORLD, identityId} from '../../lib/domain/identity.js';
-import {Datapath, hostPrefix, LO, type Outcome, type ProgramName} from '../../agent/bpf/tests/datapath.js';
+import {Datapath, hostPrefix, LO, type Outcome, type ProgramName} from '../../agent/bpf/probe/datapath.js';
 import type {EndpointPlace} from './state.js';
 import type {Verb, VerbContext} from '../context.js';
 import {EXIT, usage} from '../errors.js';

@@ -3,7 +3,7 @@ import {join} from 'node:path';
 
 import {describe, expect, test} from '@jest/globals';
 
-import {PROBE} from '../../agent/bpf/tests/probe.js';
+import {PROBE} from '../../agent/bpf/probe/probe.js';
 import {CT_ENTRY, CT_TUPLE, CT_TUPLE6} from '../../agent/maps/ct.js';
 import {ENDPOINT_CONFIG, ENDPOINT_INFO, ENDPOINT_KEY} from '../../agent/maps/endpoint.js';
 import {DROP_MESSAGE, EVENT_CAPTURE_MAX, TRACE_MESSAGE, VERDICT_MESSAGE} from '../../agent/maps/events.js';

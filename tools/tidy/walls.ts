@@ -41,9 +41,11 @@ export const WALLS: readonly Wall[] = [
   {folder: 'agent/apply', may: ['lib', 'agent/compile/kernel-state', 'agent/maps', 'agent/kernel', 'proto'], node: true, packages: ['@grpc/grpc-js', 'protobufjs']},
   {folder: 'agent/kernel', may: ['lib/core', 'bpf-native'], node: true, packages: []},
   {folder: 'agent/cni', may: ['lib', 'agent/kernel', 'agent/model'], node: true, packages: []},
+  // The programs with a probe in place of what leaves no trace in a packet: for tests, and for `stentorctl datapath run`.
+  {folder: 'agent/bpf/probe', may: ['lib/core', 'lib/domain', 'agent/kernel', 'agent/maps'], node: true, packages: []},
   {folder: 'agent/observe', may: ['lib', 'agent/kernel', 'agent/model', 'agent/maps'], node: true, packages: ['prom-client']},
   {folder: 'bpf-native', may: [], node: true, packages: []},
-  {folder: 'cli', may: ['lib', 'proto', 'crds', 'operator/model', 'operator/compile', 'operator/desired', 'agent/maps', 'agent/kernel'], node: true, packages: ['*']},
+  {folder: 'cli', may: ['lib', 'proto', 'crds', 'operator/model', 'operator/compile', 'operator/desired', 'agent/maps', 'agent/kernel', 'agent/bpf/probe'], node: true, packages: ['*']},
   {folder: 'proto', may: ['lib/run/grpc'], node: true, packages: ['protobufjs']},
   {folder: 'e2e', may: ['lib', 'operator', 'agent', 'cli', 'crds', 'proto', 'bpf-native'], node: true, packages: ['*']},
   {folder: 'tools', may: ['lib', 'agent', 'operator', 'cli', 'crds'], node: true, packages: ['*']},

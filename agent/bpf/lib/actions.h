@@ -13,7 +13,7 @@
 
 #ifdef STENTOR_TEST
 
-/* Twin: agent/bpf/tests/probe.ts. */
+/* Twin: agent/bpf/probe/probe.ts. */
 struct probe {
 	__u64 now_ns;		/* in; 0 = the real clock */
 	__s32 fib_result;	/* in */

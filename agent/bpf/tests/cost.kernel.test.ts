@@ -1,9 +1,10 @@
 import {afterEach, expect, test} from '@jest/globals';
 
-import {A, B, Datapath, LO} from './datapath.js';
-import type {PolicyRow} from './datapath.js';
+import {A, B, Datapath, LO} from '../probe/datapath.js';
+import type {PolicyRow} from '../probe/datapath.js';
 import {tcp6} from './packets6.js';
-import {MACS, tcp, TCP_FLAGS} from './packets.js';
+import {MACS} from '../probe/macs.js';
+import {tcp, TCP_FLAGS} from './packets.js';
 import type {Flow} from './packets.js';
 import {A as A6, B as B6, CONFIG6} from './world6.js';
 

@@ -2,9 +2,10 @@ import {afterEach, beforeEach, describe, expect, test} from '@jest/globals';
 
 import {endpointConfigCodec} from '../../maps/endpoint.js';
 import type {ProgramConfig} from '../../maps/program-config.js';
-import {A, B, Datapath, LO, NODE, REMOTE, ROUTER, WORLD} from './datapath.js';
-import type {Outcome} from './datapath.js';
-import {arp, echo, ethernet, MACS, parse, rawIp, reversed, tcp, TCP_FLAGS, udp} from './packets.js';
+import {A, B, Datapath, LO, NODE, REMOTE, ROUTER, WORLD} from '../probe/datapath.js';
+import type {Outcome} from '../probe/datapath.js';
+import {MACS} from '../probe/macs.js';
+import {arp, echo, ethernet, parse, rawIp, reversed, tcp, TCP_FLAGS, udp} from './packets.js';
 
 const toB = {source: A.ip, destination: B.ip, sourcePort: 40_000, destinationPort: 80};
 const toRemote = {...toB, destination: REMOTE.ip};

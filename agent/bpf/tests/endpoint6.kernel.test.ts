@@ -2,11 +2,12 @@ import {afterAll, beforeEach, describe, expect, test} from '@jest/globals';
 
 import {endpointConfigCodec} from '../../maps/endpoint.js';
 import type {ProgramConfig} from '../../maps/program-config.js';
-import {LO} from './datapath.js';
-import type {Datapath, Outcome} from './datapath.js';
+import {LO} from '../probe/datapath.js';
+import type {Datapath, Outcome} from '../probe/datapath.js';
 import {authentication, echo6, EXTENSION, fragment, icmp6, ICMPV6, icmp6Message, neighbour, padding, parse6, rawIp6, routing, tcp6, udp6} from './packets6.js';
 import type {Extension} from './packets6.js';
-import {ethernet, MACS, reversed, tcp, TCP_FLAGS, udp} from './packets.js';
+import {MACS} from '../probe/macs.js';
+import {ethernet, reversed, tcp, TCP_FLAGS, udp} from './packets.js';
 import {A, A_LINK, B, closeAll, dualStack, NODE6, REMOTE6, ROUTER6, WORLD6} from './world6.js';
 
 const toB = {source: A.ipv6, destination: B.ipv6, sourcePort: 40_000, destinationPort: 80};

@@ -4,12 +4,11 @@ import {join} from 'node:path';
 import {afterEach, beforeEach, describe, expect, test} from '@jest/globals';
 
 import {SOURCE_FILES} from '../../../lib/domain/drop-reasons.js';
-import {OBSERVATION_POINTS, TRACE_REASONS} from '../../maps/events.js';
+import {eventsLost, OBSERVATION_POINTS, TRACE_REASONS} from '../../maps/events.js';
 import {metricsCodec} from '../../maps/metrics.js';
-import {eventsLost} from '../../observe/metrics.js';
 import {MONITOR_AGGREGATION, RUNTIME_CONFIG, runtimeConfigCodec} from '../../maps/runtime-config.js';
-import {A, B, Datapath, LO, NODE, REMOTE, WORLD} from './datapath.js';
-import type {Outcome} from './datapath.js';
+import {A, B, Datapath, LO, NODE, REMOTE, WORLD} from '../probe/datapath.js';
+import type {Outcome} from '../probe/datapath.js';
 import {echo, ethernet, reversed, tcp, TCP_FLAGS} from './packets.js';
 
 const {SYN, ACK, FIN, RST} = TCP_FLAGS;

@@ -1,6 +1,6 @@
 // What tests of both families say alike: the packets and the addresses of each, under one name.
 
-import {A, B, REMOTE, ROUTER, WORLD} from './datapath.js';
+import {A, B, REMOTE, ROUTER, WORLD} from '../probe/datapath.js';
 import {echo, echoReply, icmp, icmpError, rawIp, tcp, udp} from './packets.js';
 import {echo6, echoReply6, icmp6, icmp6Error, rawIp6, tcp6, udp6} from './packets6.js';
 import {A as A6, B as B6, REMOTE6, ROUTER6, WORLD6} from './world6.js';

@@ -1,9 +1,10 @@
 import {afterEach, describe, expect, test} from '@jest/globals';
 
-import {A, B, Datapath, LO, NODE, REMOTE, ROUTER, WORLD} from './datapath.js';
-import type {ProgramName} from './datapath.js';
+import {A, B, Datapath, LO, NODE, REMOTE, ROUTER, WORLD} from '../probe/datapath.js';
+import type {ProgramName} from '../probe/datapath.js';
 import {echo6, echoReply6, fragment, icmp6Error, neighbour, padding, rawIp6, routing, tcp6, udp6} from './packets6.js';
-import {arp, echo, echoReply, icmpError, MACS, rawIp, reversed, tcp, TCP_FLAGS, udp} from './packets.js';
+import {MACS} from '../probe/macs.js';
+import {arp, echo, echoReply, icmpError, rawIp, reversed, tcp, TCP_FLAGS, udp} from './packets.js';
 import {A as A6, A_LINK, B as B6, closeAll, dualStack, NODE6, REMOTE6, ROUTER6, WORLD6} from './world6.js';
 
 const PROGRAMS: readonly ProgramName[] = ['cil_from_container', 'cil_from_netdev', 'cil_to_netdev', 'cil_from_host', 'cil_from_overlay'];

@@ -1,9 +1,10 @@
 import {afterEach, beforeEach, describe, expect, test} from '@jest/globals';
 
 import type {ProgramConfig} from '../../maps/program-config.js';
-import {A, B, Datapath, LO, NODE, REMOTE, ROUTER, WORLD} from './datapath.js';
-import type {Outcome} from './datapath.js';
-import {arp, echo, ethernet, MACS, parse, rawIp, tcp, TCP_FLAGS, udp} from './packets.js';
+import {A, B, Datapath, LO, NODE, REMOTE, ROUTER, WORLD} from '../probe/datapath.js';
+import type {Outcome} from '../probe/datapath.js';
+import {MACS} from '../probe/macs.js';
+import {arp, echo, ethernet, parse, rawIp, tcp, TCP_FLAGS, udp} from './packets.js';
 
 const {SYN} = TCP_FLAGS;
 const toA = (source: string): Uint8Array => tcp({source, destination: A.ip, sourcePort: 50_000, destinationPort: 80}, SYN);

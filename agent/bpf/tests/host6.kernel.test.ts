@@ -1,10 +1,11 @@
 import {afterAll, beforeEach, describe, expect, test} from '@jest/globals';
 
 import type {ProgramConfig} from '../../maps/program-config.js';
-import type {Datapath, Outcome} from './datapath.js';
-import {LO, REMOTE} from './datapath.js';
+import type {Datapath, Outcome} from '../probe/datapath.js';
+import {LO, REMOTE} from '../probe/datapath.js';
 import {echo6, icmp6, icmp6Message, neighbour, padding, parse6, rawIp6, routing, tcp6, udp6} from './packets6.js';
-import {MACS, tcp, TCP_FLAGS} from './packets.js';
+import {MACS} from '../probe/macs.js';
+import {tcp, TCP_FLAGS} from './packets.js';
 import {A, B, closeAll, dualStack, NODE6, REMOTE6, ROUTER6, WORLD6} from './world6.js';
 
 const {SYN} = TCP_FLAGS;

@@ -3,8 +3,8 @@
 import {afterAll, beforeEach, describe, expect, test} from '@jest/globals';
 
 import {policyEpochCodec, EPOCH_CLOSED} from '../../maps/epoch.js';
-import {A, B, LO, NODE, REMOTE, WORLD} from './datapath.js';
-import type {Datapath, Outcome} from './datapath.js';
+import {A, B, LO, NODE, REMOTE, WORLD} from '../probe/datapath.js';
+import type {Datapath, Outcome} from '../probe/datapath.js';
 import {FAMILIES} from './families.js';
 import {icmp, reversed, tcp, TCP_FLAGS} from './packets.js';
 import type {Flow} from './packets.js';

@@ -2,8 +2,8 @@ import {afterEach, beforeEach, describe, expect, test} from '@jest/globals';
 
 import {NAT_IN, NAT_OUT, snatCodec, snatRetriesCodec} from '../../maps/nat.js';
 import type {ProgramConfig} from '../../maps/program-config.js';
-import {A, B, Datapath, NODE, REMOTE, WORLD} from './datapath.js';
-import type {Outcome} from './datapath.js';
+import {A, B, Datapath, NODE, REMOTE, WORLD} from '../probe/datapath.js';
+import type {Outcome} from '../probe/datapath.js';
 import {echo, echoReply, icmpError, parse, rawIp, reversed, tcp, TCP_FLAGS, udp} from './packets.js';
 import type {Flow, Parsed} from './packets.js';
 

@@ -2,8 +2,8 @@ import {afterAll, beforeEach, describe, expect, test} from '@jest/globals';
 
 import {NAT_IN, NAT_OUT, snat6Codec, snat6RetriesCodec} from '../../maps/nat.js';
 import type {ProgramConfig} from '../../maps/program-config.js';
-import type {Datapath, Outcome} from './datapath.js';
-import {LO, NODE} from './datapath.js';
+import type {Datapath, Outcome} from '../probe/datapath.js';
+import {LO, NODE} from '../probe/datapath.js';
 import {echo6, echoReply6, fragment, icmp6Error, neighbour, padding, parse6, rawIp6, tcp6, udp6} from './packets6.js';
 import type {Parsed6} from './packets6.js';
 import {reversed, tcp, TCP_FLAGS} from './packets.js';

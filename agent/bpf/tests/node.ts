@@ -6,8 +6,8 @@ import type {ChildProcess} from 'node:child_process';
 import {attachTcx} from '../../kernel/attach.js';
 import type {BpfLink} from '../../kernel/attach.js';
 import {openNetns} from '../../kernel/netns.js';
-import {Datapath} from './datapath.js';
-import type {ProgramName} from './datapath.js';
+import {Datapath} from '../probe/datapath.js';
+import type {ProgramName} from '../probe/datapath.js';
 
 export const sh = (script: string): string => execFileSync('bash', ['-euc', script], {encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe']});
 

@@ -1,5 +1,6 @@
 // Packets for tests: built from fields, taken apart again, every checksum worked out here and not by the kernel.
 
+import {MACS} from '../probe/macs.js';
 import {formatAddress, parseAddress} from '../../../lib/core/ip.js';
 import {parseMac} from '../../maps/layout.js';
 
@@ -26,8 +27,6 @@ export interface Flow {
   readonly sourcePort: number;
   readonly destinationPort: number;
 }
-
-export const MACS = {pod: '0a:00:00:00:00:01', lxc: '0a:00:00:00:00:02', other: '0a:00:00:00:00:09'} as const;
 
 export function reversed(flow: Flow): Flow {
   return {source: flow.destination, destination: flow.source, sourcePort: flow.destinationPort, destinationPort: flow.sourcePort};

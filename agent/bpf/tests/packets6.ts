@@ -1,7 +1,8 @@
 // IPv6 packets for tests: built from fields, extension headers included, taken apart again, every checksum worked out here.
 
 import {formatAddress} from '../../../lib/core/ip.js';
-import {addressBytes, checksum, ethernet, macBytes, macText, MACS, PROTO} from './packets.js';
+import {MACS} from '../probe/macs.js';
+import {addressBytes, checksum, ethernet, macBytes, macText, PROTO} from './packets.js';
 import type {Flow, IpOptions} from './packets.js';
 
 const ETH = 14;

@@ -1,7 +1,7 @@
 import {afterAll, beforeAll, describe, expect, test} from '@jest/globals';
 
-import {A, B, Datapath, LO, WORLD} from './datapath.js';
-import type {Outcome, PolicyRow} from './datapath.js';
+import {A, B, Datapath, LO, WORLD} from '../probe/datapath.js';
+import type {Outcome, PolicyRow} from '../probe/datapath.js';
 import {echo, echoReply, icmp, icmpError, rawIp, tcp, TCP_FLAGS, udp} from './packets.js';
 
 let d: Datapath;

@@ -2,7 +2,7 @@ import {execFileSync} from 'node:child_process';
 
 import {afterAll, afterEach, beforeAll, beforeEach, describe, expect, test} from '@jest/globals';
 
-import {A, Datapath, REMOTE, ROUTE_JIFFIES} from './datapath.js';
+import {A, Datapath, REMOTE, ROUTE_JIFFIES} from '../probe/datapath.js';
 import {tcp, TCP_FLAGS, udp} from './packets.js';
 
 const {SYN, ACK} = TCP_FLAGS;

@@ -7,7 +7,7 @@ import {afterAll, beforeAll, describe, expect, test} from '@jest/globals';
 import {attachTcx} from '../../kernel/attach.js';
 import type {BpfLink} from '../../kernel/attach.js';
 import {openNetns} from '../../kernel/netns.js';
-import {Datapath, NODE} from './datapath.js';
+import {Datapath, NODE} from '../probe/datapath.js';
 import {ifindex, mac, ping, sh} from './node.js';
 
 const RUN = `bpf${process.pid}`;

@@ -5,8 +5,8 @@ import {release} from 'node:os';
 import {afterEach, expect, test} from '@jest/globals';
 
 import type {ProgramConfig} from '../../maps/program-config.js';
-import {Datapath} from './datapath.js';
-import type {ProgramName} from './datapath.js';
+import {Datapath} from '../probe/datapath.js';
+import type {ProgramName} from '../probe/datapath.js';
 import {CONFIG6} from './world6.js';
 
 const PROGRAMS = ['cil_from_container', 'cil_from_netdev', 'cil_to_netdev', 'cil_from_host', 'cil_from_overlay'] as const satisfies readonly ProgramName[];

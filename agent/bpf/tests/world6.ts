@@ -1,6 +1,6 @@
 // The world of the IPv6 tests: the pods of `datapath.ts` with a second address each, and addresses around them.
 
-import {Datapath, LO, NODE, REMOTE, A as A4, B as B4} from './datapath.js';
+import {Datapath, LO, NODE, REMOTE, A as A4, B as B4} from '../probe/datapath.js';
 import type {ProgramConfig} from '../../maps/program-config.js';
 
 export const A = {...A4, ipv6: 'fd00:98:1::11'} as const;

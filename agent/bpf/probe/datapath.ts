@@ -1,4 +1,4 @@
-// The datapath in a test: all maps, the test build of all programs, one packet at a time through BPF_PROG_TEST_RUN.
+// The datapath for tests and `datapath run`: all maps, the probe build of all programs, one packet at a time through BPF_PROG_TEST_RUN.
 
 import {readFileSync} from 'node:fs';
 import {join} from 'node:path';
@@ -26,7 +26,7 @@ import type {ProgramConfig} from '../../maps/program-config.js';
 import {POLICY_INNER_MAP, SMALL_SIZES, withSizes} from '../../maps/registry.js';
 import type {MapName, MapSizes} from '../../maps/registry.js';
 import {runtimeConfigCodec} from '../../maps/runtime-config.js';
-import {MACS} from './packets.js';
+import {MACS} from './macs.js';
 import {ACTIONS, NO_PROBE, PROBE} from './probe.js';
 import type {Probe} from './probe.js';
 
