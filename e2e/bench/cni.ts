@@ -43,7 +43,7 @@ export async function measureCni(lab: Lab, report: Report): Promise<void> {
 async function measureRestart(lab: Lab, {runtime, report}: {readonly runtime: Runtime; readonly report: Report}): Promise<void> {
   const {wrapper, trace} = MapWriteTrace.wrapping(lab.run);
   await lab.stentor.killAgent(NODE);
-  await lab.stentor.startAgent(NODE, wrapper);
+  await lab.stentor.startAgent(NODE, {wrapper});
   await lab.stentor.agentReady(NODE);
   // Its probes make maps of their own, which are closed and so without a name by now.
   const writes = stateWrites(await trace.stop()).filter(({map}) => map !== '');

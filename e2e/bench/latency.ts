@@ -139,7 +139,7 @@ export async function measureLatencyFloor(lab: Lab, client: KubeClient, report: 
   const replaceAgents = async (wrapper: readonly string[]): Promise<void> => {
     for (const {name} of NODES) {
       await lab.stentor.killAgent(name);
-      await lab.stentor.startAgent(name, wrapper);
+      await lab.stentor.startAgent(name, {wrapper});
     }
   };
   await createAll(client);

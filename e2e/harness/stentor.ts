@@ -32,7 +32,19 @@ export interface StentorParts {
   readonly nodes: ReadonlyMap<string, Netns>;
 }
 
+/** What an agent without a certificate is given. */
+export interface FirstCertificate {
+  readonly caFile: string;
+  readonly tokenFile: string;
+}
+
+interface StartOptions {
+  readonly first?: FirstCertificate | null;
+  readonly wrapper?: readonly string[];
+}
+
 export const OPERATOR_PORT = 9964;
+export const BOOTSTRAP_PORT = 9965;
 /** In the operator's certificate. */
 export const OPERATOR_NAME = 'stentor-operator';
 const PROGRAMS = {operator: join(ROOT, 'dist', 'operator', 'main.js'), agent: join(ROOT, 'dist', 'agent', 'main.js')};
@@ -84,7 +96,8 @@ export class Stentor {
     return this.#agents.get(node) ?? null;
   }
 
-  async startOperator(): Promise<void> {
+  /** `flags`: after its own, which they replace. */
+  async startOperator(flags: readonly string[] = []): Promise<void> {
     const {run, ctl} = this.#parts;
     const source = this.options.kubeconfig === null
       ? ['--input', this.options.input, '--output', this.options.output]
@@ -93,18 +106,18 @@ export class Stentor {
       name: 'operator', netns: ctl.path, logFile: run.log('operator'),
       command: [NODE, PROGRAMS.operator, ...source, '--listen', `${this.#plan.apiAddress}:${OPERATOR_PORT}`, '--http-listen', this.operatorHttp, '--ca-dir', this.#caDir,
         '--server-names', OPERATOR_NAME, '--routing-mode', this.options.routingMode, '--ipv4-native-routing-cidr', this.#plan.nativeRoutingCidr, '--cluster-name', this.#plan.clusterName,
-        ...(this.options.ipv6 ? ['--enable-ipv6', 'true', '--ipv6-native-routing-cidr', NATIVE6] : []), ...this.options.operatorFlags ?? []],
+        ...(this.options.ipv6 ? ['--enable-ipv6', 'true', '--ipv6-native-routing-cidr', NATIVE6] : []), ...this.options.operatorFlags ?? [], ...flags],
     });
     recordProcess(run, this.#operator.pid, 'operator');
     await this.#answers(this.#operator, 'the operator is ready', 30_000, () => getText(this.operatorHttp, '/readyz'));
   }
 
-  /** `wrapper`: a program that starts the agent in its own place. */
-  async startAgent(node: string, wrapper: readonly string[] = []): Promise<void> {
+  /** With a certificate of the CA folder, or what it can get with a token. `wrapper`: a program that starts the agent in its own place. Ready when `agentReady` says so. */
+  async startAgent(node: string, {first = null, wrapper = []}: StartOptions = {}): Promise<void> {
     const spec = this.#plan.nodes.find((item) => item.name === node);
     const netns = this.#parts.nodes.get(node);
     if (spec === undefined || netns === undefined) throw new Error(`the lab has no node ${node}`);
-    const tls = await this.#certificate(node);
+    const tls = first === null ? tlsFlags(await this.#certificate(node)) : ['--tls-ca', first.caFile, '--bootstrap-token-file', first.tokenFile, '--bootstrap-port', String(BOOTSTRAP_PORT)];
     this.#mountBpf(node);
     const daemon = startDaemon({
       name: `agent-${node}`, netns: netns.path, logFile: this.#parts.run.log(`agent-${node}`), command: [...wrapper, NODE, PROGRAMS.agent, ...this.#agentFlags(spec, tls)],
@@ -156,10 +169,9 @@ export class Stentor {
     mkdirSync(join(this.#parts.run.cgroupRoot, node), {recursive: true});
   }
 
-  #agentFlags(spec: NodeSpec, tls: string): readonly string[] {
+  #agentFlags(spec: NodeSpec, tls: readonly string[]): readonly string[] {
     return [
-      '--node-name', spec.name, '--operator-address', `${this.#plan.apiAddress}:${OPERATOR_PORT}`, '--operator-name', OPERATOR_NAME, '--devices', 'net0',
-      '--tls-ca', join(tls, 'ca.crt'), '--tls-cert', join(tls, 'tls.crt'), '--tls-key', join(tls, 'tls.key'),
+      '--node-name', spec.name, '--operator-address', `${this.#plan.apiAddress}:${OPERATOR_PORT}`, '--operator-name', OPERATOR_NAME, '--devices', 'net0', ...tls,
       '--state-dir', this.stateDir(spec.name), '--bpf-root', this.bpfRoot(spec.name), '--cgroup-root', join(this.#parts.run.cgroupRoot, spec.name),
       '--api-socket', this.agentSocket(spec.name), '--metrics-addr', this.agentMetrics(spec.name), '--gobgpd', tool('gobgpd'),
       '--bpf-map-profile', 'small', '--enable-ipv6', String(this.options.ipv6),
@@ -196,6 +208,10 @@ export class Stentor {
   }
 }
 
+function tlsFlags(folder: string): readonly string[] {
+  return ['--tls-ca', join(folder, 'ca.crt'), '--tls-cert', join(folder, 'tls.crt'), '--tls-key', join(folder, 'tls.key')];
+}
+
 function lastLines(file: string): string {
   return readFileSync(file, 'utf8').trim().split('\n').slice(-5).join(' | ').slice(-1000);
 }
@@ -203,5 +219,6 @@ function lastLines(file: string): string {
 /** The members of `GET /v1/status` that the lab reads. */
 export interface AgentStatus {
   readonly operator?: {readonly connected: boolean; readonly stateVersion?: string};
+  readonly certificate?: {readonly expires: string | null; readonly lastError: string | null};
   readonly ok?: boolean;
 }

@@ -1,19 +1,29 @@
 // The life of an agent and of its pods: restarts, an operator that is away, pods that come, go and change their labels, a second agent on one node.
 
-import {existsSync, readFileSync} from 'node:fs';
+import {createHash} from 'node:crypto';
+import {existsSync, readFileSync, rmSync, statSync} from 'node:fs';
 import {join} from 'node:path';
+import * as grpc from '@grpc/grpc-js';
 import {afterAll, beforeAll, describe, expect, test} from '@jest/globals';
 import type {KubeClient} from '../../lib/kube/client.js';
+import {collectionPath, RESOURCES} from '../../lib/kube/resources.js';
+import {defineService, method} from '../../lib/run/grpc.js';
+import {stentor} from '../../proto/gen/session.js';
 import * as bgp from '../harness/checks/bgp.js';
+import {undisturbed} from '../harness/checks/crash.js';
 import {expectTcp, judge, type Expectation} from '../harness/checks/policy.js';
-import {watchEnforced} from '../harness/enforced.js';
+import {conditionsOf, ENFORCED, watchEnforced} from '../harness/enforced.js';
 import {STENTORCTL} from '../harness/helper.js';
 import {Lab, type LabPod} from '../harness/lab.js';
+import {MapWriteTrace, stateWrites} from '../harness/map-writes.js';
 import {pidsIn} from '../harness/netns.js';
+import {startRelay} from '../harness/relay.js';
 import {RunDirectory} from '../harness/run-dir.js';
 import {must, run, until} from '../harness/shell.js';
-import {NODES} from '../harness/topology.js';
-import {getJson} from '../harness/unix-http.js';
+import {BOOTSTRAP_PORT, OPERATOR_NAME} from '../harness/stentor.js';
+import {AgentTokens, OTHER_ACCOUNT} from '../harness/tokens.js';
+import {API_ADDRESS, NODES} from '../harness/topology.js';
+import {getJson, getText} from '../harness/unix-http.js';
 
 const MINUTE = 60_000;
 /** Runs deathstar and ywing. */
@@ -265,4 +275,112 @@ describe('a second agent on one node', () => {
     expect((await lab.stentor.status(NODE)).operator?.connected).toBe(true);
     await ruleHolds();
   }, MINUTE);
+});
+
+/** Short, so that all of them are renewed while the test looks. */
+const VALIDITY_S = 60;
+const {BootstrapRequest, CertificateResponse} = stentor.v1;
+const BOOTSTRAP = defineService('stentor.v1.NodeBootstrap', {Bootstrap: method('unary', BootstrapRequest, CertificateResponse)});
+
+describe('certificates', () => {
+  let tokens: AgentTokens;
+  const names = NODES.map(({name}) => name);
+  const keyFile = (node: string): string => join(lab.stentor.stateDir(node), 'tls', 'tls.key');
+  const expiries = async (): Promise<readonly (string | null | undefined)[]> => Promise.all(names.map(async (node) => (await lab.stentor.status(node)).certificate?.expires));
+  const logged = (message: string): readonly Readonly<Record<string, unknown>>[] => readFileSync(lab.run.log('operator'), 'utf8').split('\n')
+    .filter((line) => line.includes(message)).map((line) => JSON.parse(line) as Readonly<Record<string, unknown>>);
+
+  test('agents without any get their first one with the token of their pod, from an operator whose CA is a Secret', async () => {
+    tokens = await AgentTokens.create(lab);
+    for (const node of names) await lab.stentor.killAgent(node, 'SIGTERM');
+    await lab.stentor.killOperator('SIGTERM');
+    await lab.stentor.startOperator(['--ca-dir', '', '--certificate-validity', `${VALIDITY_S}s`, '--bootstrap-listen', `${API_ADDRESS}:${BOOTSTRAP_PORT}`]);
+    for (const node of names) await lab.stentor.startAgent(node, {first: await tokens.mounted(node)});
+    for (const node of names) await lab.stentor.agentReady(node);
+    for (const node of names) expect(statSync(keyFile(node)).mode & 0o777).toBe(0o600);
+    const {stdout} = await run([STENTORCTL, 'status'], {env: {STENTOR_API_SOCKET: lab.stentor.agentSocket(NODE)}});
+    expect(stdout).toMatch(/^Certificate: +valid until 20\d\d-/m);
+    await ruleHolds();
+  }, MINUTE);
+
+  test('all are renewed under traffic: nothing is lost, nothing written, no condition moves, nobody is missed', async () => {
+    const before = await expiries();
+    const keys = names.map((node) => createHash('sha256').update(readFileSync(keyFile(node))).digest('hex'));
+    const [disconnected, superseded, issued] = [logged('agent disconnected').length, logged('"SUPERSEDED"').length, logged('certificate issued').length];
+    const enforced: string[] = [];
+    const stop = new AbortController();
+    const watch = watchStatuses(stop.signal, enforced);
+    const trace = await MapWriteTrace.start(names.map((node) => lab.stentor.agent(node)?.pid ?? -1), lab.run);
+    let missed = 0;
+    const measured = await undisturbed(lab, {allowed: [lab.pod('xwing'), lab.pod('tiefighter')], denied: [lab.pod('xwing'), lab.pod('deathstar')]}, async () => {
+      await until('all have another certificate', {timeoutMs: (VALIDITY_S + 10) * 1000, intervalMs: 100}, async () => {
+        for (const node of names) if ((await lab.stentor.status(node)).operator?.connected !== true) missed++;
+        return (await expiries()).every((expires, i) => expires !== before[i]) ? true : null;
+      });
+      await until('their sessions have gone over', {timeoutMs: 10_000}, () => new Set(logged('"SUPERSEDED"').slice(superseded).map(({node}) => node)).size === names.length ? true : null);
+      return '';
+    });
+    const writes = stateWrites(await trace.stop());
+    stop.abort();
+    await watch;
+    expect(measured).toMatchObject({ok: true});
+    expect([missed, writes, enforced.filter((text) => text !== 'True')]).toEqual([0, [], []]);
+    expect(logged('agent disconnected')).toHaveLength(disconnected);
+    expect(new Set(logged('certificate issued').slice(issued).filter(({how}) => how === 'renewal').map(({node}) => node))).toEqual(new Set(names));
+    expect(names.map((node) => createHash('sha256').update(readFileSync(keyFile(node))).digest('hex')).filter((hash) => keys.includes(hash))).toEqual([]);
+    // The operator's own has been replaced, too.
+    expect(Number(/^stentor_operator_certificate_expiry_seconds\{certificate="server"\} (\d+)/m.exec(await getText(lab.stentor.operatorHttp, '/metrics'))?.[1])).toBeGreaterThan(0);
+    expect(logged('operator’s certificate').length).toBeGreaterThan(1);
+    await ruleHolds();
+  }, 3 * MINUTE);
+
+  async function watchStatuses(signal: AbortSignal, statuses: string[]): Promise<void> {
+    const path = collectionPath(RESOURCES.CiliumNetworkPolicy, 'default');
+    const {resourceVersion} = await client.listAll(path, {}, signal);
+    await client.watch(path, {resourceVersion, timeoutSeconds: 600, silenceLimitMs: 0}, (events) => {
+      for (const {type, object} of events) if (type !== 'BOOKMARK') statuses.push(conditionsOf(object).find((condition) => condition.type === ENFORCED)?.status ?? 'none');
+    }, signal).catch((error: unknown) => {
+      if (!signal.aborted) throw error;
+    });
+  }
+
+  test('a token that is none, for another audience, of another account or of no pod gets nothing', async () => {
+    const {port} = await startRelay(lab.fabric.ctl, {address: API_ADDRESS, port: BOOTSTRAP_PORT}, lab.run);
+    const ca = readFileSync((await tokens.mounted(NODE)).caFile);
+    const bootstrap = BOOTSTRAP.connect(`127.0.0.1:${port}`, grpc.credentials.createSsl(ca), {'grpc.ssl_target_name_override': OPERATOR_NAME, 'grpc.use_local_subchannel_pool': 1});
+    const [first = ''] = names;
+    const wrong = [
+      ['rubbish', 'UNAUTHENTICATED TOKEN_REFUSED'], [await tokens.token(NODE, {audience: 'https://kubernetes.default.svc'}), 'UNAUTHENTICATED TOKEN_REFUSED'],
+      [await tokens.token(first, {account: OTHER_ACCOUNT}), 'PERMISSION_DENIED WRONG_SERVICE_ACCOUNT'], [await tokens.token(NODE, {bound: false}), 'UNAUTHENTICATED TOKEN_REFUSED'],
+      // The token is good, and not enough.
+      [await tokens.token(NODE), 'INVALID_ARGUMENT CSR_INVALID'],
+    ] as const;
+    const answers: string[] = [];
+    for (const [token] of wrong) {
+      answers.push(await bootstrap.Bootstrap({token, certificateRequest: new Uint8Array(8)})
+        .then(() => 'answered', (error: grpc.ServiceError) => `${grpc.status[error.code]} ${error.details.split(':')[0]}`));
+    }
+    bootstrap.channel.close();
+    expect(answers).toEqual(wrong.map(([, answer]) => answer));
+    await ruleHolds();
+  }, MINUTE);
+
+  test('an agent with another node’s token is that node to nobody; the datapath goes on; with its own it is back', async () => {
+    await lab.stentor.killAgent(NODE);
+    rmSync(join(lab.stentor.stateDir(NODE), 'tls'), {recursive: true});
+    await lab.stentor.startAgent(NODE, {first: await tokens.mounted(NODE, 'cilium-bgp-worker')});
+    await answers(NODE);
+    const status = await until('it is told', {timeoutMs: 20_000}, async () => {
+      const now = await lab.stentor.status(NODE);
+      return (now.certificate?.lastError ?? null) === null ? null : now;
+    });
+    expect(status.certificate?.lastError).toMatch(/another name than cilium-bgp-worker2: CN=system:node:cilium-bgp-worker/);
+    expect(status.operator?.connected).toBe(false);
+    expect(existsSync(join(lab.stentor.stateDir(NODE), 'tls', 'tls.crt'))).toBe(false);
+    await ruleHolds();
+    // The kubelet renews what it has mounted.
+    await tokens.mounted(NODE);
+    await lab.stentor.agentReady(NODE, 60_000);
+    await ruleHolds();
+  }, 2 * MINUTE);
 });
