@@ -112,8 +112,9 @@ check: build ## Types, lint, import walls, tidy, map layouts
 test-unit: build ## Pure code and scripts on fakes
 	$(JEST) --maxWorkers=2 --testPathPatterns 'dist/(lib|operator|agent|cli|crds)/' --testPathIgnorePatterns kernel.test.js
 
-nightly: build ## Long runs of the property tests: 5,000 policy worlds, 50,000 mutated policies, 10,000 histories of LB-IPAM and of PodCIDRs, 2,000 walks of clusters
+nightly: build tools ## Long runs: 5,000 policy worlds, 50,000 mutated policies, 10,000 histories of LB-IPAM and of PodCIDRs, 2,000 walks of clusters, 20 kills under traffic
 	STENTOR_WORLDS=5000 STENTOR_MUTATIONS=50000 STENTOR_LBIPAM_HISTORIES=10000 STENTOR_IPAM_HISTORIES=10000 STENTOR_WALKS=2000 $(JEST) --runInBand --testPathPatterns 'dist/(lib/policy/reference|lib/lbipam/histories|operator/model/decode/fuzz|operator/compile/(walk|pod-cidrs))'
+	STENTOR_KILLS=20 $(JEST) --runInBand --testPathPatterns 'dist/e2e/scenarios/never-open'
 
 test-kernel: build ## Tests that load BPF programs and open namespaces (root)
 	$(JEST) --runInBand --testPathPatterns 'kernel.test.js'

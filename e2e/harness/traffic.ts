@@ -127,6 +127,19 @@ export function startPace(from: Place, address: string, port: number, packetsPer
   return new LineClient(from, ['pace', address, String(port), String(packetsPerSecond)]);
 }
 
+export interface VolleySample {
+  readonly state: 'running' | 'done';
+  /** In the order given. `refused`: an error came back, which is no answer. */
+  readonly targets: readonly {readonly sent: number; readonly answered: number; readonly refused: number}[];
+}
+
+/** Datagrams that are each a new flow, to every target in turn. `stop` waits for what is under way. */
+export function startVolley(from: Place, perSecond: number, targets: readonly {readonly address: string; readonly port: number}[]): LineClient<VolleySample> {
+  return new LineClient(from, ['volley', String(perSecond), String(VOLLEY_TIMEOUT_MS), ...targets.map(({address, port}) => `${address},${port}`)]);
+}
+
+const VOLLEY_TIMEOUT_MS = 2_000;
+
 export interface StreamSample {
   readonly state: string;
   readonly sent?: number;

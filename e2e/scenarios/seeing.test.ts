@@ -147,6 +147,54 @@ describe('cilium', () => {
   }, MINUTE);
 });
 
+interface Why {
+  readonly passes: boolean | null;
+  readonly closed: {readonly gate: string; readonly reason: number | null; readonly next: string; readonly derivedFrom: readonly {readonly kind: string; readonly name: string}[]} | null;
+  readonly gates: readonly {readonly node: string; readonly gate: string; readonly detail: string}[];
+}
+
+describe('why', () => {
+  const peers = (): string => Object.values(info.nodes).map(({bpfRoot, agentSocket}) => `--peer ${bpfRoot},${agentSocket}`).join(' ');
+  const why = async (words: string): Promise<{readonly code: number | null; readonly answer: Why}> => {
+    const {code, stdout, stderr} = await front(`stentorctl --node ${NODE} why ${words} -o json`);
+    if (stdout === '') throw new Error(stderr);
+    return {code, answer: JSON.parse(stdout) as Why};
+  };
+
+  test('each pair of pods on each port: what it says is what packets do', async () => {
+    const clients = ['tiefighter', 'xwing', 'ywing', 'myservice'];
+    for (const client of clients) {
+      for (const port of [80, 81]) {
+        const {code, answer} = await why(`default/${client} default/deathstar ${port}/TCP ${peers()}`);
+        const {result} = await tcp(place(client), addressOf('deathstar'), port, {timeoutMs: 300});
+        // Nobody listens on 81: a packet that gets in is refused.
+        expect({client, port, passes: answer.passes, code}).toEqual({client, port, passes: result === 'ok' || result === 'refused', code: answer.passes === true ? 0 : 1});
+      }
+    }
+    const names = (answer: Why): readonly string[] => (answer.closed?.derivedFrom ?? []).map(({kind, name}) => `${kind} ${name}`);
+    const denied = (await why('default/ywing default/deathstar 80/TCP')).answer;
+    expect(denied.closed).toMatchObject({gate: 'ingress-policy', reason: 181, next: expect.stringContaining('a deny is above every allow')});
+    expect(names(denied)).toEqual(['CiliumNetworkPolicy deny-alliance']);
+    const isolated = (await why(`default/myservice default/deathstar 80/TCP ${peers()}`)).answer;
+    expect(isolated.closed).toMatchObject({gate: 'ingress-policy', reason: 133, next: expect.stringContaining('stentorctl policy explain')});
+    expect(names(isolated)).toContain('CiliumNetworkPolicy rule1');
+  }, MINUTE);
+
+  test('the way out: route and masquerading; a pod that is not there; a node that is not looked at', async () => {
+    const {code, answer} = await why('default/ywing 20.1.1.1 80/TCP');
+    expect({code, passes: answer.passes}).toEqual({code: 0, passes: true});
+    expect(answer.gates.map(({gate, detail}) => `${gate}: ${detail}`)).toEqual(expect.arrayContaining([
+      expect.stringMatching(/^route: 20\.1\.1\.1 by net0 via 10\.1\.8\.1/), expect.stringMatching(/^masquerade: as 10\.1\.8\.10, \d+ translations/),
+    ]));
+    const gone = addressOf('ywing').replace(/\.\d+$/, '.200');
+    expect((await why(`default/ywing ${gone} 80/TCP`)).answer.closed).toMatchObject({gate: 'delivery', reason: 151});
+    const other = await why(`default/ywing ${addressOf('xwing')} 80/TCP`);
+    expect({code: other.code, last: other.answer.gates.at(-1)?.gate}).toEqual({code: 5, last: 'other-node'});
+    expect(await out(`stentorctl --node ${NODE} why default/ywing 20.1.1.1 80/TCP`)).toMatch(/every gate is open[^]*^\S+\s+egress\s+egress-policy\s+yes/m);
+    expect((await front(`stentorctl --node ${NODE} why 10.9.9.9 10.9.9.8`)).code).toBe(1);
+  }, MINUTE);
+});
+
 describe('masq', () => {
   const masq = async (): Promise<readonly {readonly node: string; readonly revision: string; readonly state: string; readonly reason: string}[]> =>
     JSON.parse((await front(`stentorctl --node ${NODE} masq status -o json --operator ${info.operatorSocket}`)).stdout) as Awaited<ReturnType<typeof masq>>;

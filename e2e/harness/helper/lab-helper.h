@@ -47,5 +47,9 @@ int command_talk(int argc, char **argv);
 int command_relay(int argc, char **argv);
 int command_eager(int argc, char **argv);
 int command_attach(int argc, char **argv);
+int command_volley(int argc, char **argv);
+int command_mirror(int argc, char **argv);
+int command_torture(int argc, char **argv);
+int command_bulk(int argc, char **argv);
 
 #endif

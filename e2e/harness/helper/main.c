@@ -140,7 +140,7 @@ static const struct {
 } COMMANDS[] = {
 	{"serve", command_serve}, {"connect", command_connect}, {"udp", command_udp}, {"probes", command_probes}, {"stream", command_stream},
 	{"pace", command_pace}, {"flows", command_flows}, {"talk", command_talk}, {"relay", command_relay}, {"eager", command_eager},
-	{"attach", command_attach},
+	{"attach", command_attach}, {"volley", command_volley}, {"mirror", command_mirror}, {"torture", command_torture}, {"bulk", command_bulk},
 };
 
 int main(int argc, char **argv)
@@ -155,5 +155,5 @@ int main(int argc, char **argv)
 	for (size_t i = 0; argc > 1 && i < sizeof(COMMANDS) / sizeof(COMMANDS[0]); i++)
 		if (strcmp(argv[1], COMMANDS[i].name) == 0)
 			return COMMANDS[i].run(argc - 2, argv + 2);
-	usage("serve|connect|udp|probes|stream|pace|flows|talk|relay|eager|attach …");
+	usage("serve|connect|udp|probes|stream|pace|flows|talk|relay|eager|attach|volley|mirror|torture|bulk …");
 }
