@@ -115,7 +115,7 @@ export class Table<V> implements ReadonlyMap<string, V> {
     return next;
   }
 
-  /** Keys whose rows may be others than in `earlier`, for the newest version; null when `earlier` is none of its earlier versions. */
+  /** Keys whose rows may be others than in `earlier`, for the newest version; null when `earlier` is none of its earlier versions, or one since then had no rows. */
   differing(earlier: Table<V>): Iterable<string> | null {
     if (earlier === this) return [];
     const content = earlier.#content;
