@@ -159,12 +159,12 @@ export async function measureLatencyFloor(lab: Lab, client: KubeClient, report: 
   }
 }
 
-/** Waits for the sessions: the first change that all nodes acknowledge. */
+/** Waits for the sessions: the first change that all nodes acknowledge, to a port that no round uses. */
 async function enforcedAnew(client: KubeClient): Promise<void> {
   const watch = new ObjectWatch(client, POLICY);
   try {
     await watch.start();
-    await policyChange(client, {watch, policy: POLICY}, 0);
+    await policyChange(client, {watch, policy: POLICY}, POLICY_CHANGES + 1);
   } finally {
     await watch.stop();
   }
