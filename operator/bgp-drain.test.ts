@@ -22,11 +22,7 @@ const writeNode = (more: object, annotations: object = {}): Promise<void> => har
   apiVersion: 'v1', kind: 'Node', metadata: {name: 'a', annotations}, spec: {podCIDR: '10.98.0.0/24', ...more}, status: {addresses: [{type: 'InternalIP', address: '10.1.0.10'}]},
 });
 
-async function agent(): Promise<TestAgent> {
-  const one = await harness.agent('a');
-  one.send({peerReport: {peers: []}});
-  return one;
-}
+const agent = (): Promise<TestAgent> => harness.greetedAgent('a');
 
 /** What the agent of the node is to announce. */
 function announced({held}: TestAgent): string {

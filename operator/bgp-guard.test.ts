@@ -26,11 +26,7 @@ const policy = (exportPodCIDR: boolean, annotations: object = {}): object => ({
   spec: {virtualRouters: [{localASN: 65005, exportPodCIDR, neighbors: [{peerAddress: '10.1.5.1/24', peerASN: 65005}]}]},
 });
 
-async function agent(): Promise<TestAgent> {
-  const one = await harness.agent('a');
-  one.send({peerReport: {peers: []}});
-  return one;
-}
+const agent = (): Promise<TestAgent> => harness.greetedAgent('a');
 
 function announced({held}: TestAgent): string {
   const speaker = held.get('speaker/speaker');

@@ -77,6 +77,13 @@ export class Harness {
     return agent;
   }
 
+  /** One that has ended its greeting: it has no peers. */
+  async greetedAgent(node: string): Promise<TestAgent> {
+    const agent = await this.agent(node);
+    agent.send({peerReport: {peers: []}});
+    return agent;
+  }
+
   async debug(path: string): Promise<unknown> {
     const response = await fetch(`http://${this.operator?.addresses.http ?? ''}/debug/${path}`);
     return response.json();
